@@ -1,0 +1,1 @@
+"""The actor-learner architecture: one module per box of the picture."""

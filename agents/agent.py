@@ -1,0 +1,117 @@
+"""The agent: pure functions made from a network and a distribution.
+
+The actor calls `step`, the learner calls `unroll`; both are the same network, so
+what the learner recomputes is what the actor did.
+"""
+
+from typing import Any, Callable, NamedTuple
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import distributions
+from agents import networks
+from agents import torsos
+from agents import trajectory
+
+Array = jax.Array
+
+
+class ActorOutput(NamedTuple):
+  """What the actor needs from one step."""
+  action: Any  # [B]: drawn from mu(.|x).
+  log_prob: Array  # [B]: log mu(action|x).
+
+
+class Agent(NamedTuple):
+  """Pure functions; `params` and core states are pytrees."""
+  init: Callable[[Array], Any]  # key -> params
+  initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
+  # (params, key, row [B], core_state) -> (ActorOutput, core_state)
+  step: Callable[..., tuple[ActorOutput, Any]]
+  # (params, rows [T, B], core_state) -> NetworkOutput [T, B]
+  unroll: Callable[..., networks.NetworkOutput]
+  policy: distributions.Distribution  # Reads NetworkOutput.policy.
+
+
+def make_agent(
+    observation_spec: Any,
+    action_spec: dm_env.specs.DiscreteArray,
+    *,
+    torso: str,
+    use_lstm: bool,
+) -> Agent:
+  """An agent for an environment's specs.
+
+  Args:
+    observation_spec: a pytree of specs of one observation, without a batch axis.
+    action_spec: of one action.
+    torso: 'shallow', 'deep' or 'mlp'.
+    use_lstm: whether there is a recurrent core.
+
+  Raises:
+    ValueError: if there is no such torso, it does not fit the observation, or
+      the action space is not discrete.
+  """
+  if not isinstance(action_spec, dm_env.specs.DiscreteArray):
+    raise ValueError(
+        f'Unsupported action space: {action_spec}. Only discrete actions are.')
+  policy = distributions.categorical(action_spec.num_values)
+  network = networks.make_network(
+      make_torso(torso, observation_spec), policy.num_outputs,
+      action_spec.num_values, use_lstm=use_lstm)
+
+  def init(key: Array) -> Any:
+    rows = _one_row(observation_spec)
+    return network.init(key, rows, network.initial_state(1))
+
+  def step(params: Any, key: Array, row: trajectory.Row, core_state: Any):
+    rows = jax.tree.map(lambda x: jnp.asarray(x)[None], row)
+    output, core_state = network.unroll(params, rows, core_state)
+    outputs = output.policy[0]
+    action = policy.sample(key, outputs)
+    return ActorOutput(action, policy.log_prob(outputs, action)), core_state
+
+  def unroll(params: Any, rows: trajectory.Row, core_state: Any):
+    return network.unroll(params, rows, core_state)[0]
+
+  return Agent(init, network.initial_state, step, unroll, policy)
+
+
+def make_torso(name: str, observation_spec: Any) -> torsos.Torso:
+  """The torso called `name`, or a ValueError that says why not."""
+  if name == 'mlp':
+    return torsos.mlp_torso(_without_instruction(observation_spec))
+  images = {'shallow': torsos.shallow_torso, 'deep': torsos.deep_torso}
+  if name not in images:
+    raise ValueError(f'Unknown torso {name!r}: there are shallow, deep and mlp.')
+  specs = jax.tree.leaves(_without_instruction(observation_spec))
+  if len(specs) != 1 or not is_image(specs[0]):
+    raise ValueError(
+        f'The {name} torso needs one image of at least 36x36 pixels, [H, W, C]; '
+        f'the environment gives {observation_spec}. The mlp torso takes any.')
+  return images[name]
+
+
+def is_image(spec: dm_env.specs.Array) -> bool:
+  """Whether the convolutional torsos can read it, `[H, W, C]`."""
+  return len(spec.shape) == 3 and min(spec.shape[:2]) >= 36
+
+
+def _without_instruction(observation_spec: Any) -> Any:
+  if not isinstance(observation_spec, dict):
+    return observation_spec
+  return {k: v for k, v in observation_spec.items() if k != 'instruction'}
+
+
+def _one_row(observation_spec: Any) -> trajectory.Row:
+  """Rows `[1, 1]` of zeros, in the shapes the network will see."""
+  timestep = dm_env.TimeStep(
+      step_type=np.zeros([1], np.int32),
+      reward=np.zeros([1], np.float32),
+      discount=np.ones([1], np.float32),
+      observation=jax.tree.map(
+          lambda spec: np.zeros((1, *spec.shape), spec.dtype), observation_spec))
+  return jax.tree.map(lambda x: x[None], trajectory.first_row(timestep))

@@ -1,0 +1,35 @@
+"""What a policy head's output means: a distribution over actions."""
+
+from typing import Any, Callable, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class Distribution(NamedTuple):
+  """Pure functions of a head's output, `[..., num_outputs]`."""
+  num_outputs: int  # The size of the policy head.
+  sample: Callable[[Array, Array], Any]  # (key, outputs) -> actions [...]
+  log_prob: Callable[[Array, Any], Array]  # (outputs, actions) -> [...]
+  entropy: Callable[[Array], Array]  # outputs -> [...]
+
+
+def categorical(num_actions: int) -> Distribution:
+  """One of `num_actions` actions, by logits; -inf masks an action out."""
+
+  def sample(key: Array, logits: Array) -> Array:
+    return jax.random.categorical(key, logits).astype(jnp.int32)
+
+  def log_prob(logits: Array, actions: Array) -> Array:
+    log_probs = jax.nn.log_softmax(logits)
+    return jnp.take_along_axis(log_probs, actions[..., None], axis=-1)[..., 0]
+
+  def entropy(logits: Array) -> Array:
+    log_probs = jax.nn.log_softmax(logits)
+    # p log p tends to 0 with p, but 0 * -inf is NaN: replace before multiplying.
+    log_probs = jnp.where(jnp.isneginf(logits), 0.0, log_probs)
+    return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+  return Distribution(num_actions, sample, log_prob, entropy)

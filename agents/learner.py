@@ -1,0 +1,201 @@
+"""The learner: one update function, and the loop that feeds it.
+
+`make_update` gives a pure function that does not know how it is parallelised: its
+only trace of the world are sums over `axis_name`. `parallelize` puts it under
+`jax.pmap`; tests put it under `jax.vmap`.
+"""
+
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from agents import agent as agent_lib
+from agents import batcher
+from agents import trajectory as trajectory_lib
+import vtrace
+
+Array = jax.Array
+Metrics = dict[str, Array]
+
+AXIS = 'learners'
+
+
+class TrainState(NamedTuple):
+  """What learning changes, the same on every device."""
+  params: Any
+  opt_state: optax.OptState
+
+
+class Progress(NamedTuple):
+  """One update, as the loop reports it."""
+  train_state: TrainState
+  num_updates: int  # This one included.
+  num_frames: int  # Environment frames learnt from so far.
+  learning_rate: float  # Of this update.
+  policy_lag: float  # Mean updates between acting and learning.
+  metrics: Metrics  # Scalars, still on the device.
+  batch: batcher.Batch
+
+
+def make_update(
+    agent: agent_lib.Agent,
+    optimizer: optax.GradientTransformation,
+    *,
+    discount: float,
+    clip_rewards: Callable[[Array], Array],
+    unrolls_per_pass: int | None = None,
+    axis_name: str = AXIS,
+    **loss_settings: float | None,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Makes `update(train_state, trajectory, learning_rate)`.
+
+  The gradient is that of the loss summed over the whole global batch, so it does
+  not depend on how many devices share it; its norm is clipped after the sum.
+
+  Args:
+    agent: whose `unroll` and `policy` are trained.
+    optimizer: gives a direction; the step is `-learning_rate * direction`.
+    discount: gamma.
+    clip_rewards: applied to rewards `[T, B]`.
+    unrolls_per_pass: accumulate the gradient over groups of this many unrolls,
+      which is exact, since the loss is a sum. On CPU one unroll at a time stays
+      in the cache. None: all at once.
+    axis_name: of the mapped axis the devices' sums go over.
+    **loss_settings: the costs and thresholds of `vtrace.impala_loss`.
+
+  Returns:
+    The pure update: trajectories are one device's, rows `[T+1, B, ...]`; metrics
+    are scalars, summed over all devices. It raises a ValueError when traced with
+    a B that `unrolls_per_pass` does not divide.
+  """
+
+  def loss(params, trajectory):
+    output = agent.unroll(params, trajectory.rows, trajectory.core_state)
+    steps = trajectory_lib.transitions(trajectory.rows)
+    policy, _ = trajectory_lib.split_bootstrap(output.policy)
+    values, bootstrap_value = trajectory_lib.split_bootstrap(output.value)
+    entropy = agent.policy.entropy(policy)
+    total, terms = vtrace.impala_loss(
+        behaviour_log_probs=steps.behaviour_log_probs,
+        target_log_probs=agent.policy.log_prob(policy, steps.actions),
+        entropy=entropy,
+        values=values,
+        bootstrap_value=bootstrap_value,
+        rewards=clip_rewards(steps.rewards),
+        discounts=discount * steps.discounts,
+        mask=steps.mask,
+        **loss_settings)
+    sums = terms | {'loss': total, 'steps': jnp.sum(steps.mask)}
+    return total, jax.tree.map(jnp.float32, sums)
+
+  def update(train_state, trajectory, learning_rate):
+    params, opt_state = train_state
+    gradient = jax.grad(loss, has_aux=True)
+    grads, sums = _accumulate(gradient, params, trajectory, unrolls_per_pass)
+    grads, sums = jax.lax.psum((grads, sums), axis_name)
+    direction, opt_state = optimizer.update(grads, opt_state, params)
+    params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
+    metrics = sums | {
+        'entropy': -sums['entropy_loss'] / jnp.maximum(sums['steps'], 1.0),
+        'grad_norm': optax.global_norm(grads),
+    }
+    return TrainState(params, opt_state), metrics
+
+  return update
+
+
+def parallelize(update: Callable[..., Any], devices: Sequence[Any]):
+  """`update` over `devices`: state in and out whole, trajectories `[D, ...]`."""
+  return jax.pmap(
+      update, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None,
+      devices=devices)
+
+
+def make_place(devices: Sequence[Any]) -> Callable[[batcher.Batch], batcher.Batch]:
+  """Moves a batch's trajectory `[D, ...]` to the devices, a part to each."""
+  sharding = _sharding(devices, AXIS)
+
+  def place(batch):
+    return batch._replace(trajectory=jax.device_put(batch.trajectory, sharding))
+
+  return place
+
+
+def replicate(train_state: TrainState, devices: Sequence[Any]) -> TrainState:
+  """The state as `parallelize` returns it, so that its first call is like any."""
+  return jax.device_put(train_state, _sharding(devices))
+
+
+def local_params(train_state: TrainState) -> Any:
+  """The first device's own copy of the parameters, without copying it."""
+  return jax.tree.map(lambda x: x.addressable_data(0), train_state.params)
+
+
+def learn(
+    train_state: TrainState,
+    batches: Iterator[batcher.Batch],
+    update: Callable[..., tuple[TrainState, Metrics]],
+    publish: Callable[[int, Any], None],
+    *,
+    learning_rate: Callable[[int], float],
+    frames_per_step: int,
+    total_frames: int,
+) -> Iterator[Progress]:
+  """Updates until `total_frames`, and reports each update.
+
+  Args:
+    train_state: where to begin.
+    batches: already on the devices.
+    update: from `parallelize`.
+    publish: takes (num_updates, params) after every update, and waits for them:
+      so at most one update is in flight.
+    learning_rate: environment frames so far -> learning rate.
+    frames_per_step: action repeats.
+    total_frames: where to end.
+  """
+  num_updates = num_frames = 0
+  for batch in batches:
+    rate = learning_rate(num_frames)
+    train_state, metrics = update(train_state, batch.trajectory, rate)
+    policy_lag = float(np.mean(num_updates - batch.versions))
+    num_updates += 1
+    num_frames += batch.num_transitions * frames_per_step
+    publish(num_updates, local_params(train_state))
+    yield Progress(train_state, num_updates, num_frames, rate, policy_lag,
+                   metrics, batch)
+    if num_frames >= total_frames:
+      return
+
+
+def _sharding(devices: Sequence[Any], *axes: str) -> jax.sharding.NamedSharding:
+  mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def _accumulate(gradient, params, trajectory, unrolls_per_pass):
+  """Sums `gradient(params, part)` over parts of `unrolls_per_pass` unrolls."""
+  batch_size = trajectory.rows.action.shape[1]
+  if unrolls_per_pass is None or unrolls_per_pass >= batch_size:
+    return gradient(params, trajectory)
+  if batch_size % unrolls_per_pass:
+    raise ValueError(f'{unrolls_per_pass} unrolls a pass do not divide a '
+                     f"device's batch of {batch_size}.")
+
+  def part(start):
+    cut = jax.lax.dynamic_slice_in_dim
+    return trajectory_lib.Trajectory(
+        rows=jax.tree.map(
+            lambda x: cut(x, start, unrolls_per_pass, axis=1), trajectory.rows),
+        core_state=jax.tree.map(
+            lambda x: cut(x, start, unrolls_per_pass), trajectory.core_state))
+
+  def add(sums, start):
+    return jax.tree.map(jnp.add, sums, gradient(params, part(start))), None
+
+  shapes = jax.eval_shape(gradient, params, part(0))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  starts = jnp.arange(0, batch_size, unrolls_per_pass)
+  return jax.lax.scan(add, zeros, starts)[0]

@@ -1,0 +1,96 @@
+"""Networks: torso, then core, then heads, over `[T, B]` arrival rows.
+
+A network sees a row as the paper's agents do: the observation and, where it has
+a recurrent core, the last reward and the last action beside it.
+"""
+
+import functools
+from typing import Any, Callable, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from agents import torsos
+from agents import trajectory
+
+Array = jax.Array
+
+
+class NetworkOutput(NamedTuple):
+  """Both heads."""
+  policy: Array  # [T, B, num_outputs]: what the distribution understands.
+  value: Array  # [T, B]: V(x).
+
+
+class Network(NamedTuple):
+  """Pure functions of a network."""
+  init: Callable[..., Any]  # (key, rows, core_state) -> params
+  unroll: Callable[..., Any]  # (params, rows, core_state) -> (output, core_state)
+  initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
+
+
+def make_network(
+    torso: torsos.Torso,
+    num_outputs: int,
+    num_actions: int,
+    *,
+    use_lstm: bool,
+) -> Network:
+  """Puts a torso, a core and the two linear heads together.
+
+  An observation that is a dict with an 'instruction' (`torsos.hash_words`) has
+  it encoded beside the torso, which is given the rest.
+
+  Args:
+    torso: maps observations `[N, ...]` to features `[N, F]`.
+    num_outputs: size of the policy head.
+    num_actions: how many values the last action takes.
+    use_lstm: whether the core is an LSTM of 256 or nothing.
+  """
+
+  def unroll(rows: trajectory.Row, core_state: Any):
+    features = hk.BatchApply(functools.partial(_encode, torso))(
+        rows.timestep.observation)
+    if use_lstm:
+      core_input = _core_input(features, rows, num_actions)
+      should_reset = trajectory.first(rows.timestep)
+      features, core_state = hk.dynamic_unroll(
+          hk.ResetCore(hk.LSTM(256)), (core_input, should_reset), core_state)
+    output = NetworkOutput(
+        policy=hk.Linear(num_outputs, name='policy_head')(features),
+        value=hk.Linear(1, name='baseline_head')(features)[..., 0])
+    return output, core_state
+
+  def initial_state(batch_size: int):
+    return hk.LSTM(256).initial_state(batch_size) if use_lstm else ()
+
+  unroll = hk.without_apply_rng(hk.transform(unroll))
+  initial_state = hk.without_apply_rng(hk.transform(initial_state))
+  return Network(
+      init=unroll.init,
+      unroll=unroll.apply,
+      initial_state=lambda batch_size: initial_state.apply({}, batch_size))
+
+
+def _encode(torso: torsos.Torso, observation: Any) -> Array:
+  """Observations `[N, ...]` to features, those of the instruction last."""
+  if not (isinstance(observation, dict) and 'instruction' in observation):
+    return torso(observation)
+  observation = dict(observation)
+  instruction = torsos.instruction_torso(observation.pop('instruction'))
+  if len(observation) == 1:
+    observation, = observation.values()
+  return jnp.concatenate([torso(observation), instruction], axis=-1)
+
+
+def _core_input(features: Array, rows: trajectory.Row, num_actions: int) -> Array:
+  """Features, the last reward in [-1, 1], and the last action, one-hot.
+
+  An episode's first row has no last action: its one-hot is zero.
+  """
+  last_reward = jnp.clip(rows.timestep.reward, -1.0, 1.0)[..., None]
+  last_action = jax.nn.one_hot(rows.action, num_actions)
+  first = trajectory.first(rows.timestep)[..., None]
+  return jnp.concatenate(
+      [features, last_reward, jnp.where(first, 0.0, last_action)], axis=-1)

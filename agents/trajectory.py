@@ -1,0 +1,89 @@
+"""What flows from the actors to the learner, and its one change of view.
+
+An actor stores *arrival rows*: row t is what is known on arriving at step t, that
+is the timestep together with the action, and its behaviour log-probability, that
+led there. An unroll of T steps has T+1 rows; its last row is the first row of the
+actor's next unroll. `transitions` turns rows into transitions for the loss, and
+is the only place that shifts time.
+"""
+
+from typing import Any, NamedTuple
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+
+class Row(NamedTuple):
+  """Arrival at one step, in a batch of environments."""
+  timestep: dm_env.TimeStep  # [B, ...]: step_type, reward, discount, observation.
+  action: Any  # [B] int32: the action that led here.
+  log_prob: Any  # [B] float32: log mu(action), in the state it was taken.
+
+
+class Trajectory(NamedTuple):
+  """An unroll of a batch of environments."""
+  rows: Row  # [T+1, B, ...]
+  core_state: Any  # [B, ...]: the core's state on entering row 0.
+
+
+class Unroll(NamedTuple):
+  """What an actor hands over: a trajectory, and what to log about it."""
+  trajectory: Trajectory
+  actor_id: int
+  version: int  # Learner updates in the parameters that acted.
+  episode_returns: np.ndarray  # [number of episodes that ended in this unroll]
+  episode_lengths: np.ndarray  # [same], in agent steps.
+
+
+class Transitions(NamedTuple):
+  """Step t of an unroll: in x_t, a_t gave r_t and led to x_{t+1}."""
+  actions: Array  # [T, B]: a_t.
+  behaviour_log_probs: Array  # [T, B]: log mu(a_t|x_t).
+  rewards: Array  # [T, B]: r_t, unclipped.
+  discounts: Array  # [T, B]: the environment's own, 0 at termination, else 1.
+  mask: Array  # [T, B] bool: False where the environment ignored a_t to reset.
+
+
+def first(timestep: dm_env.TimeStep) -> Array:
+  """Where an episode begins: the core is reset before consuming it."""
+  return timestep.step_type == dm_env.StepType.FIRST
+
+
+def first_row(timestep: dm_env.TimeStep) -> Row:
+  """The row of a reset, which no action led to."""
+  num_envs = len(timestep.step_type)
+  return Row(
+      timestep=timestep,
+      action=np.zeros([num_envs], np.int32),
+      log_prob=np.zeros([num_envs], np.float32))
+
+
+def transitions(rows: Row) -> Transitions:
+  """Turns T+1 arrival rows `[T+1, B]` into T transitions `[T, B]`.
+
+  What arrives with row t+1 is the outcome of step t. A row that is the first of
+  an episode was not led to by its action: that transition, from the last
+  observation of one episode to the first of the next, is masked.
+  """
+  arrivals = jax.tree.map(lambda x: x[1:], rows._replace(
+      timestep=rows.timestep._replace(observation=())))
+  return Transitions(
+      actions=arrivals.action,
+      behaviour_log_probs=arrivals.log_prob,
+      rewards=arrivals.timestep.reward,
+      discounts=arrivals.timestep.discount,
+      mask=jnp.logical_not(first(arrivals.timestep)))
+
+
+def num_transitions(rows: Row) -> int:
+  """How many agent steps the rows `[T+1, B]` hold, resets not counted."""
+  return int(np.sum(~first(rows.timestep)[1:]))
+
+
+def split_bootstrap(xs: Array) -> tuple[Array, Array]:
+  """What belongs to x_0..x_{T-1}, `[T, ...]`, and to x_T, `[...]`."""
+  return xs[:-1], xs[-1]

@@ -1,0 +1,103 @@
+"""A lock-free queue from many actors to one learner: one ring per actor.
+
+Every ring has one writer and one reader, and each of its two counters has one
+owner, so no lock is needed: the writer fills a slot before it advances its
+counter, and the reader empties one before it advances its own. The learner reads
+the rings in turn. That makes the order deterministic, weighs actors equally
+however long their episodes are, and bounds the policy lag.
+"""
+
+import time
+from typing import Any, Callable
+
+_NAP_SECONDS = 2e-4  # Between two looks at a ring that is full, or empty.
+
+
+class QueueTimeout(Exception):
+  """A wait passed its deadline."""
+
+
+class Ring:
+  """A bounded queue for one writer thread and one reader thread."""
+
+  def __init__(self, capacity: int):
+    self._slots: list[Any] = [None] * capacity
+    self._written = 0  # Advanced by the writer alone.
+    self._read = 0  # Advanced by the reader alone.
+
+  def __len__(self) -> int:
+    return self._written - self._read
+
+  def try_put(self, item: Any) -> bool:
+    """Stores `item`, or gives False if the ring is full."""
+    if len(self) == len(self._slots):
+      return False
+    self._slots[self._written % len(self._slots)] = item
+    self._written += 1
+    return True
+
+  def try_get(self) -> tuple[bool, Any]:
+    """(True, the oldest item), or (False, None) if the ring is empty."""
+    if not len(self):
+      return False, None
+    slot = self._read % len(self._slots)
+    item, self._slots[slot] = self._slots[slot], None
+    self._read += 1
+    return True, item
+
+
+class TrajectoryQueue:
+  """Rings of `capacity` items, one per actor, read in turn."""
+
+  def __init__(self, num_actors: int, capacity: int, timeout_seconds: float = 600):
+    """Waits end with `QueueTimeout` after `timeout_seconds`."""
+    self._rings = [Ring(capacity) for _ in range(num_actors)]
+    self._timeout_seconds = timeout_seconds
+    self._turn = 0  # The ring to read next; the reader's.
+    self._closed = False
+    self._error: tuple[int, BaseException] | None = None
+
+  def put(self, actor_id: int, item: Any) -> bool:
+    """Waits for a free slot in this actor's ring; False if the queue is closed."""
+    ring = self._rings[actor_id]
+    return self._wait(lambda: (ring.try_put(item), True),
+                      f'Actor {actor_id} waited for the learner') is not None
+
+  def get(self) -> Any:
+    """Waits for the next actor's next item; None if the queue is closed.
+
+    Raises:
+      RuntimeError: from an actor's exception, as soon as it has failed.
+      QueueTimeout: if the actor gave nothing in time.
+    """
+    ring = self._rings[self._turn]
+    taken = self._wait(ring.try_get, f'The learner waited for actor {self._turn}')
+    if taken is None:
+      if self._error is not None:
+        actor_id, error = self._error
+        raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
+      return None
+    self._turn = (self._turn + 1) % len(self._rings)
+    return taken[0]
+
+  def close(self) -> None:
+    """Wakes everybody: from now on `put` gives False and `get` None."""
+    self._closed = True
+
+  def fail(self, actor_id: int, error: BaseException) -> None:
+    """Closes the queue because an actor died; `get` raises its error."""
+    if self._error is None:
+      self._error = actor_id, error
+    self.close()
+
+  def _wait(self, attempt: Callable[[], tuple[bool, Any]], what: str):
+    """`(result,)` of the first attempt that succeeds, or None once closed."""
+    deadline = time.monotonic() + self._timeout_seconds
+    while not self._closed:
+      done, result = attempt()
+      if done:
+        return (result,)
+      if time.monotonic() > deadline:
+        raise QueueTimeout(f'{what} for {self._timeout_seconds:g} seconds.')
+      time.sleep(_NAP_SECONDS)
+    return None

@@ -1,0 +1,1 @@
+"""The worlds: batches of environments that speak `dm_env.TimeStep`."""

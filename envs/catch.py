@@ -1,0 +1,75 @@
+"""Catch: a ball falls, a paddle on the bottom row moves to meet it.
+
+bsuite's `catch` (Osband et al., 2020): a 10x5 board, the ball starts in a random
+column of the top row and falls a row a step, the paddle starts in the middle of
+the bottom row. +1 for a catch, -1 for a miss, after nine steps. Vectorised NumPy.
+"""
+
+import dm_env
+import numpy as np
+
+from envs import environment
+
+ROWS, COLUMNS = 10, 5
+
+
+class Catch:
+  """A batch of Catch boards; an `environment.Environment`."""
+
+  frames_per_step = 1
+
+  def __init__(self, num_envs: int, seed: int):
+    self.num_envs = num_envs
+    self._rng = np.random.default_rng(seed)
+    self._ball_row = np.zeros([num_envs], np.int64)
+    self._ball_column = np.zeros([num_envs], np.int64)
+    self._paddle = np.zeros([num_envs], np.int64)
+
+  def observation_spec(self) -> dm_env.specs.BoundedArray:
+    """A board of zeros, with ones for ball and paddle."""
+    return dm_env.specs.BoundedArray(
+        (ROWS, COLUMNS), np.float32, 0.0, 1.0, name='board')
+
+  def action_spec(self) -> dm_env.specs.DiscreteArray:
+    """Left, stay, right."""
+    return dm_env.specs.DiscreteArray(3, name='action')
+
+  def reset(self) -> dm_env.TimeStep:
+    """Begins an episode on every board."""
+    everywhere = np.ones([self.num_envs], bool)
+    self._begin(everywhere)
+    return self._time_step(first=everywhere)
+
+  def step(self, actions: np.ndarray) -> dm_env.TimeStep:
+    """Moves paddles and balls; a board whose episode was over begins anew."""
+    first = self._ball_row == ROWS - 1
+    self._ball_row = self._ball_row + 1
+    self._paddle = np.clip(self._paddle + np.asarray(actions) - 1, 0, COLUMNS - 1)
+    self._begin(first)
+    return self._time_step(first)
+
+  def close(self) -> None:
+    """Nothing to free."""
+
+  def _begin(self, where: np.ndarray) -> None:
+    columns = self._rng.integers(COLUMNS, size=self.num_envs)
+    self._ball_row = np.where(where, 0, self._ball_row)
+    self._ball_column = np.where(where, columns, self._ball_column)
+    self._paddle = np.where(where, COLUMNS // 2, self._paddle)
+
+  def _time_step(self, first: np.ndarray) -> dm_env.TimeStep:
+    terminated = self._ball_row == ROWS - 1
+    caught = self._paddle == self._ball_column
+    outcome = environment.Outcome(
+        first=first,
+        reward=np.where(terminated, np.where(caught, 1.0, -1.0), 0.0),
+        terminated=terminated,
+        truncated=np.zeros_like(terminated))
+    return environment.time_step(outcome, self._board())
+
+  def _board(self) -> np.ndarray:
+    board = np.zeros([self.num_envs, ROWS, COLUMNS], np.float32)
+    boards = np.arange(self.num_envs)
+    board[boards, self._ball_row, self._ball_column] = 1.0
+    board[boards, ROWS - 1, self._paddle] = 1.0
+    return board

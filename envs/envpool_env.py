@@ -1,0 +1,110 @@
+"""Any EnvPool task, by its own id, as a batch that speaks `dm_env.TimeStep`.
+
+EnvPool steps its environments in C++ threads. Its Gymnasium face is the one that
+tells a termination from a truncation for every task (its dm_env face gives a
+discount of 0 for both), so that is the one used here.
+"""
+
+from typing import Any
+
+import dm_env
+import numpy as np
+
+from envs import environment
+
+
+class EnvPoolMissingError(ImportError):
+  """EnvPool is not installed."""
+
+
+class EnvPool:
+  """A batch of one EnvPool task; an `environment.Environment`."""
+
+  def __init__(self, task_id: str, num_envs: int, seed: int,
+               frames_per_step: int = 1, **settings: Any):
+    """Makes the environments.
+
+    Args:
+      task_id: EnvPool's id, for instance 'CartPole-v1'.
+      num_envs: how many, stepped together.
+      seed: environment i is seeded with `seed` + i.
+      frames_per_step: the action repeat among `settings`, for counting frames.
+      **settings: EnvPool's own options of the task.
+
+    Raises:
+      EnvPoolMissingError: if EnvPool is not installed.
+    """
+    self.num_envs = num_envs
+    self.frames_per_step = frames_per_step
+    self._pool = import_envpool().make(
+        task_id, env_type='gymnasium', num_envs=num_envs, seed=seed, **settings)
+    self._over = np.zeros([num_envs], bool)  # Whose last step was its last.
+
+  def observation_spec(self) -> Any:
+    """Specs of one observation; images are `[H, W, C]`."""
+    return _spec(self._pool.observation_space)
+
+  def action_spec(self) -> dm_env.specs.Array:
+    """Spec of one action."""
+    return _spec(self._pool.action_space)
+
+  def reset(self) -> dm_env.TimeStep:
+    """Begins an episode in every environment."""
+    observation, info = self._pool.reset()
+    nothing = np.zeros([self.num_envs], bool)
+    return self._time_step(
+        environment.Outcome(~nothing, nothing, nothing, nothing),
+        observation, info)
+
+  def step(self, actions: np.ndarray) -> dm_env.TimeStep:
+    """Steps every environment; one whose episode was over begins anew."""
+    observation, reward, terminated, truncated, info = self._pool.step(actions)
+    return self._time_step(
+        environment.Outcome(self._over, reward, terminated, truncated),
+        observation, info)
+
+  def close(self) -> None:
+    """Stops EnvPool's threads."""
+    self._pool.close()
+
+  def _time_step(self, outcome: environment.Outcome, observation: Any,
+                 info: dict[str, Any]) -> dm_env.TimeStep:
+    del info  # Of use to subclasses.
+    self._over = outcome.terminated | outcome.truncated
+    return environment.time_step(outcome, _channels_last(observation))
+
+
+def import_envpool() -> Any:
+  """The EnvPool package, or a sentence about its absence."""
+  try:
+    import envpool  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise EnvPoolMissingError(
+        'EnvPool is not installed, and every environment but Catch needs it: '
+        'pip install envpool (Linux, macOS).') from error
+  return envpool
+
+
+def _channels_last(observation: Any) -> Any:
+  """EnvPool's images are `[B, C, H, W]`; a view of them as `[B, H, W, C]`."""
+  if isinstance(observation, dict):
+    return {k: _channels_last(v) for k, v in observation.items()}
+  if _is_channels_first(observation.shape[1:]):
+    return np.moveaxis(observation, 1, -1)
+  return observation
+
+
+def _is_channels_first(shape: tuple[int, ...]) -> bool:
+  return len(shape) == 3 and shape[0] < min(shape[1:])
+
+
+def _spec(space: Any) -> Any:
+  """The dm_env spec of a Gymnasium space, or a dict of specs."""
+  if hasattr(space, 'spaces'):
+    return {name: _spec(part) for name, part in space.spaces.items()}
+  if hasattr(space, 'n'):
+    return dm_env.specs.DiscreteArray(int(space.n))
+  shape = space.shape
+  if _is_channels_first(shape):
+    shape = (*shape[1:], shape[0])
+  return dm_env.specs.Array(shape, space.dtype)

@@ -1,0 +1,48 @@
+"""From an environment's name to a batch of it."""
+
+import difflib
+
+from envs import atari
+from envs import catch
+from envs import envpool_env
+from envs import environment
+
+
+class UnknownEnvironmentError(ValueError):
+  """No environment has that name."""
+
+
+def make(env_id: str, num_envs: int, seed: int) -> environment.Environment:
+  """A batch of `num_envs` environments.
+
+  Args:
+    env_id: 'Catch', or the id of an EnvPool task; Atari games get the paper's
+      preprocessing.
+    num_envs: the size of the batch.
+    seed: decides everything random in them.
+
+  Raises:
+    UnknownEnvironmentError: names the nearest ids.
+    EnvPoolMissingError: if only EnvPool could know, and it is not installed.
+  """
+  if env_id == 'Catch':
+    return catch.Catch(num_envs, seed)
+  try:
+    known = envpool_env.import_envpool().list_all_envs()
+  except envpool_env.EnvPoolMissingError:
+    if difflib.get_close_matches(env_id, ['Catch'], cutoff=0.7):
+      raise UnknownEnvironmentError(_unknown(env_id, ['Catch'])) from None
+    raise
+  if env_id not in known:
+    raise UnknownEnvironmentError(_unknown(env_id, ['Catch', *known]))
+  if atari.is_atari(env_id):
+    return atari.Atari(env_id, num_envs, seed)
+  return envpool_env.EnvPool(env_id, num_envs, seed)
+
+
+def _unknown(env_id: str, known: list[str]) -> str:
+  """A sentence, with near matches whatever the case of the letters."""
+  by_lower = {name.lower(): name for name in known}
+  near = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
+  hint = f' Did you mean {", ".join(by_lower[name] for name in near)}?' * bool(near)
+  return f'Unknown environment {env_id!r}.{hint}'

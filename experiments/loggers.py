@@ -1,0 +1,81 @@
+"""Where a run is recorded: config.json, metrics.csv, TensorBoard, a bar."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+from agents import learner
+from experiments import config as config_lib
+from experiments import statistics
+
+COLUMNS = (
+    'num_frames', 'num_updates', 'seconds', 'frames_per_second',
+    'episode_return', 'mean_return', 'episode_length', 'num_episodes',
+    'policy_lag', 'learning_rate', 'loss', 'pg_loss', 'baseline_loss',
+    'entropy_loss', 'entropy', 'grad_norm')
+
+
+class RunLogger:
+  """Records a run in its log directory, a row every `log_seconds`."""
+
+  def __init__(self, config: config_lib.Config, logdir: pathlib.Path):
+    """Writes config.json and opens the rest in `logdir`, which exists."""
+    self._log_seconds = config.log_seconds
+    text = json.dumps(dataclasses.asdict(config), indent=2) + '\n'
+    (logdir / 'config.json').write_text(text)
+    self._file = open(logdir / 'metrics.csv', 'w', newline='')
+    self._csv = csv.DictWriter(self._file, COLUMNS)
+    self._csv.writeheader()
+    self._tensorboard = tensorboardX.SummaryWriter(str(logdir))
+    self._bar = tqdm.tqdm(
+        total=config.num_frames, unit=' frames', unit_scale=True, smoothing=0.1,
+        dynamic_ncols=True)
+    self._statistics = statistics.RunStatistics(config.return_window)
+    self._written = time.monotonic()
+
+  def log(self, progress: learner.Progress) -> None:
+    """Takes note of an update; every `log_seconds`, writes a row."""
+    self._statistics.add(progress)
+    if time.monotonic() - self._written >= self._log_seconds:
+      self._write()
+
+  @property
+  def summary(self) -> statistics.Summary:
+    """The run so far."""
+    return self._statistics.summary
+
+  def close(self) -> None:
+    """Writes what is not written yet."""
+    if self._statistics.pending:
+      self._write()
+    self._bar.close()
+    self._file.close()
+    self._tensorboard.close()
+
+  def _write(self) -> None:
+    row = self._statistics.row()
+    self._written = time.monotonic()
+    self._csv.writerow({name: _cell(row[name]) for name in COLUMNS})
+    self._file.flush()
+    for name, value in row.items():
+      if name != 'num_frames' and not np.isnan(value):
+        self._tensorboard.add_scalar(name, value, row['num_frames'])
+    self._tensorboard.flush()
+    self._bar.set_postfix_str(
+        f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
+        f'lag {row["policy_lag"]:.1f}', refresh=False)
+    self._bar.update(min(row['num_frames'], self._bar.total) - self._bar.n)
+
+
+def _cell(value: Any) -> str:
+  """A number for the CSV; nothing where there is none."""
+  if isinstance(value, int):
+    return str(value)
+  return '' if np.isnan(value) else f'{value:.6g}'
