@@ -4,7 +4,9 @@ It knows neither the learner, nor the queue, nor the parameter store: it takes
 callables, so a thread, a remote worker and a test drive the same code.
 """
 
-from typing import Any, Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,20 +38,21 @@ def make_act(agent: agent_lib.Agent) -> Callable[..., Any]:
 
 
 def unrolls(
-    env: Any,
-    act: Callable[..., Any],
-    get_params: GetParams,
-    *,
-    core_state: Any,
-    key: Array,
-    unroll_length: int,
-    actor_id: int,
+  env: Any,
+  act: Callable[..., Any],
+  get_params: GetParams,
+  *,
+  core_state: Any,
+  key: Array,
+  unroll_length: int,
+  actor_id: int,
 ) -> Iterator[trajectory.Unroll]:
   """Yields unrolls for ever, each on parameters fetched at its beginning.
 
   Args:
     env: a batch of environments: `reset()` and `step(actions)` give a
-      `dm_env.TimeStep` with a leading batch axis, in arrays never written again.
+      `dm_env.TimeStep` with a leading batch axis, in arrays never written
+      again.
     act: from `make_act`.
     get_params: gives the newest parameters and their version.
     core_state: the agent's initial state for this many environments.
@@ -70,14 +73,18 @@ def unrolls(
     unroll_rows = jax.tree.map(lambda *xs: np.stack(xs), *rows)
     totals, returns, lengths = episodes.accumulate(totals, unroll_rows)
     yield trajectory.Unroll(
-        trajectory.Trajectory(unroll_rows, jax.tree.map(np.asarray, entering)),
-        actor_id, version, returns, lengths)
+      trajectory.Trajectory(unroll_rows, jax.tree.map(np.asarray, entering)),
+      actor_id,
+      version,
+      returns,
+      lengths,
+    )
 
 
 def run(
-    unrolls_: Callable[[], Iterator[trajectory.Unroll]],
-    put: Callable[[trajectory.Unroll], bool],
-    fail: Callable[[BaseException], None],
+  unrolls_: Callable[[], Iterator[trajectory.Unroll]],
+  put: Callable[[trajectory.Unroll], bool],
+  fail: Callable[[BaseException], None],
 ) -> None:
   """An actor thread's body: puts unrolls until `put` says that it is closed.
 

@@ -1,10 +1,12 @@
 """The agent: pure functions made from a network and a distribution.
 
-The actor calls `step`, the learner calls `unroll`; both are the same network, so
-what the learner recomputes is what the actor did.
+The actor calls `step`, the learner calls `unroll`; both are the same network,
+so what the learner recomputes is what the actor did.
 """
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import dm_env
 import jax
@@ -21,12 +23,14 @@ Array = jax.Array
 
 class ActorOutput(NamedTuple):
   """What the actor needs from one step."""
+
   action: Any  # [B]: drawn from mu(.|x).
   log_prob: Array  # [B]: log mu(action|x).
 
 
 class Agent(NamedTuple):
   """Pure functions; `params` and core states are pytrees."""
+
   init: Callable[[Array], Any]  # key -> params
   initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
   # (params, key, row [B], core_state) -> (ActorOutput, core_state)
@@ -37,16 +41,17 @@ class Agent(NamedTuple):
 
 
 def make_agent(
-    observation_spec: Any,
-    action_spec: dm_env.specs.DiscreteArray,
-    *,
-    torso: str,
-    use_lstm: bool,
+  observation_spec: Any,
+  action_spec: dm_env.specs.DiscreteArray,
+  *,
+  torso: str,
+  use_lstm: bool,
 ) -> Agent:
   """An agent for an environment's specs.
 
   Args:
-    observation_spec: a pytree of specs of one observation, without a batch axis.
+    observation_spec: a pytree of specs of one observation, without a batch
+      axis.
     action_spec: of one action.
     torso: 'shallow', 'deep' or 'mlp'.
     use_lstm: whether there is a recurrent core.
@@ -57,11 +62,15 @@ def make_agent(
   """
   if not isinstance(action_spec, dm_env.specs.DiscreteArray):
     raise ValueError(
-        f'Unsupported action space: {action_spec}. Only discrete actions are.')
+      f'Unsupported action space: {action_spec}. Only discrete actions are.'
+    )
   policy = distributions.categorical(action_spec.num_values)
   network = networks.make_network(
-      make_torso(torso, observation_spec), policy.num_outputs,
-      action_spec.num_values, use_lstm=use_lstm)
+    make_torso(torso, observation_spec),
+    policy.num_outputs,
+    action_spec.num_values,
+    use_lstm=use_lstm,
+  )
 
   def init(key: Array) -> Any:
     rows = _one_row(observation_spec)
@@ -86,12 +95,15 @@ def make_torso(name: str, observation_spec: Any) -> torsos.Torso:
     return torsos.mlp_torso(_without_instruction(observation_spec))
   images = {'shallow': torsos.shallow_torso, 'deep': torsos.deep_torso}
   if name not in images:
-    raise ValueError(f'Unknown torso {name!r}: there are shallow, deep and mlp.')
+    raise ValueError(
+      f'Unknown torso {name!r}: there are shallow, deep and mlp.'
+    )
   specs = jax.tree.leaves(_without_instruction(observation_spec))
   if len(specs) != 1 or not is_image(specs[0]):
     raise ValueError(
-        f'The {name} torso needs one image of at least 36x36 pixels, [H, W, C]; '
-        f'the environment gives {observation_spec}. The mlp torso takes any.')
+      f'The {name} torso needs one image of at least 36x36 pixels, [H, W, C]; '
+      f'the environment gives {observation_spec}. The mlp torso takes any.'
+    )
   return images[name]
 
 
@@ -109,9 +121,11 @@ def _without_instruction(observation_spec: Any) -> Any:
 def _one_row(observation_spec: Any) -> trajectory.Row:
   """Rows `[1, 1]` of zeros, in the shapes the network will see."""
   timestep = dm_env.TimeStep(
-      step_type=np.zeros([1], np.int32),
-      reward=np.zeros([1], np.float32),
-      discount=np.ones([1], np.float32),
-      observation=jax.tree.map(
-          lambda spec: np.zeros((1, *spec.shape), spec.dtype), observation_spec))
+    step_type=np.zeros([1], np.int32),
+    reward=np.zeros([1], np.float32),
+    discount=np.ones([1], np.float32),
+    observation=jax.tree.map(
+      lambda spec: np.zeros((1, *spec.shape), spec.dtype), observation_spec
+    ),
+  )
   return jax.tree.map(lambda x: x[None], trajectory.first_row(timestep))

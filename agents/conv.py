@@ -21,8 +21,14 @@ Array = jax.Array
 class Conv2D(hk.Module):
   """`hk.Conv2D` for square kernels; inputs `[N, H, W, C]`."""
 
-  def __init__(self, output_channels: int, kernel_shape: int, stride: int = 1,
-               padding: str = 'SAME', name: str | None = None):
+  def __init__(
+    self,
+    output_channels: int,
+    kernel_shape: int,
+    stride: int = 1,
+    padding: str = 'SAME',
+    name: str | None = None,
+  ):
     super().__init__(name=name)
     self._output_channels = output_channels
     self._kernel_shape = kernel_shape
@@ -30,13 +36,18 @@ class Conv2D(hk.Module):
     self._padding = padding
 
   def __call__(self, inputs: Array) -> Array:
+    """Convolves `[N, H, W, C]` and adds the bias."""
     k, channels = self._kernel_shape, inputs.shape[-1]
     stddev = 1.0 / np.sqrt(k * k * channels)
     w = hk.get_parameter(
-        'w', [k, k, channels, self._output_channels], inputs.dtype,
-        init=hk.initializers.TruncatedNormal(stddev))
+      'w',
+      [k, k, channels, self._output_channels],
+      inputs.dtype,
+      init=hk.initializers.TruncatedNormal(stddev),
+    )
     b = hk.get_parameter(
-        'b', [self._output_channels], inputs.dtype, init=jnp.zeros)
+      'b', [self._output_channels], inputs.dtype, init=jnp.zeros
+    )
     return conv2d(inputs, w, self._stride, self._padding) + b
 
 
@@ -48,9 +59,11 @@ def conv2d(inputs: Array, w: Array, stride: int, padding: str) -> Array:
 
 def _conv2d_fwd(inputs, w, stride, padding):
   differentiable = jax.lax.platform_dependent(
-      inputs, w,
-      cpu=lambda x, w: _by_patches(x, w, stride, padding),
-      default=lambda x, w: _plain(x, w, stride, padding))
+    inputs,
+    w,
+    cpu=lambda x, w: _by_patches(x, w, stride, padding),
+    default=lambda x, w: _plain(x, w, stride, padding),
+  )
   return differentiable, (inputs, w)
 
 
@@ -59,11 +72,15 @@ def _conv2d_bwd(stride, padding, residuals, gradient):
 
   def pull_back(conv):
     def run(x, w, gradient):
-      return jax.vjp(lambda x, w: conv(x, w, stride, padding), x, w)[1](gradient)
+      return jax.vjp(lambda x, w: conv(x, w, stride, padding), x, w)[1](
+        gradient
+      )
+
     return run
 
   return jax.lax.platform_dependent(
-      inputs, w, gradient, cpu=pull_back(_by_patches), default=pull_back(_plain))
+    inputs, w, gradient, cpu=pull_back(_by_patches), default=pull_back(_plain)
+  )
 
 
 conv2d.defvjp(_conv2d_fwd, _conv2d_bwd)
@@ -71,8 +88,12 @@ conv2d.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 def _plain(inputs: Array, w: Array, stride: int, padding: str) -> Array:
   return jax.lax.conv_general_dilated(
-      inputs, w, (stride, stride), padding,
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    inputs,
+    w,
+    (stride, stride),
+    padding,
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
 
 
 def _by_patches(inputs: Array, w: Array, stride: int, padding: str) -> Array:
@@ -84,10 +105,13 @@ def _by_patches(inputs: Array, w: Array, stride: int, padding: str) -> Array:
   inputs = jnp.pad(inputs, [(0, 0), *pads, (0, 0)])
   height, width = [(size - k) // s + 1 for size in inputs.shape[1:3]]
   blocks = _space_to_depth(
-      inputs[:, :(height - 1) * s + k, :(width - 1) * s + k], s)
+    inputs[:, : (height - 1) * s + k, : (width - 1) * s + k], s
+  )
   shifts = range(k // s)
   patches = jnp.concatenate(
-      [blocks[:, i:i + height, j:j + width] for i in shifts for j in shifts], -1)
+    [blocks[:, i : i + height, j : j + width] for i in shifts for j in shifts],
+    -1,
+  )
   return patches @ _depth_kernel(w, s)
 
 
@@ -99,7 +123,7 @@ def _space_to_depth(x: Array, s: int) -> Array:
 
 
 def _depth_kernel(w: Array, s: int) -> Array:
-  """The kernel `[k, k, C, D]` as a matrix `[k k C, D]` in the patches' order."""
+  """The kernel `[k, k, C, D]` as a matrix `[k k C, D]`, in patch order."""
   k, _, c, d = w.shape
   w = w.reshape(k // s, s, k // s, s, c, d).transpose(0, 2, 1, 3, 4, 5)
   return w.reshape(k * k * c, d)

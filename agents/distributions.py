@@ -1,6 +1,8 @@
 """What a policy head's output means: a distribution over actions."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ Array = jax.Array
 
 class Distribution(NamedTuple):
   """Pure functions of a head's output, `[..., num_outputs]`."""
+
   num_outputs: int  # The size of the policy head.
   sample: Callable[[Array, Array], Any]  # (key, outputs) -> actions [...]
   log_prob: Callable[[Array, Any], Array]  # (outputs, actions) -> [...]
@@ -28,7 +31,7 @@ def categorical(num_actions: int) -> Distribution:
 
   def entropy(logits: Array) -> Array:
     log_probs = jax.nn.log_softmax(logits)
-    # p log p tends to 0 with p, but 0 * -inf is NaN: replace before multiplying.
+    # p log p tends to 0 with p, but 0 * -inf is NaN: replace it first.
     log_probs = jnp.where(jnp.isneginf(logits), 0.0, log_probs)
     return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 

@@ -10,6 +10,7 @@ from agents import trajectory
 
 class Totals(NamedTuple):
   """What the running episode of each environment has come to."""
+
   returns: np.ndarray  # [B] float64: rewards so far, unclipped.
   lengths: np.ndarray  # [B] int64: agent steps so far.
 
@@ -20,12 +21,14 @@ def zero_totals(num_envs: int) -> Totals:
 
 
 def accumulate(
-    totals: Totals, rows: trajectory.Row,
+  totals: Totals,
+  rows: trajectory.Row,
 ) -> tuple[Totals, np.ndarray, np.ndarray]:
   """Adds an unroll's rows `[T+1, B]`; row 0 was counted with the unroll before.
 
   Returns:
-    The new totals, and returns and lengths of the episodes that ended, in order.
+    The new totals, and returns and lengths of the episodes that ended, in
+    order.
   """
   returns, lengths = totals.returns.copy(), totals.lengths.copy()
   ended_returns, ended_lengths = [], []
@@ -37,5 +40,8 @@ def accumulate(
     last = step_type == dm_env.StepType.LAST
     ended_returns.append(returns[last])
     ended_lengths.append(lengths[last])
-  return (Totals(returns, lengths),
-          np.concatenate(ended_returns), np.concatenate(ended_lengths))
+  return (
+    Totals(returns, lengths),
+    np.concatenate(ended_returns),
+    np.concatenate(ended_lengths),
+  )

@@ -1,11 +1,15 @@
 """The learner: one update function, and the loop that feeds it.
 
-`make_update` gives a pure function that does not know how it is parallelised: its
-only trace of the world are sums over `axis_name`. `parallelize` puts it under
-`jax.pmap`; tests put it under `jax.vmap`.
+`make_update` gives a pure function that does not know how it is parallelised:
+its only trace of the world are sums over `axis_name`. `parallelize` puts it
+under `jax.pmap`; tests put it under `jax.vmap`.
 """
 
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +29,14 @@ AXIS = 'learners'
 
 class TrainState(NamedTuple):
   """What learning changes, the same on every device."""
+
   params: Any
   opt_state: optax.OptState
 
 
 class Progress(NamedTuple):
   """One update, as the loop reports it."""
+
   train_state: TrainState
   num_updates: int  # This one included.
   num_frames: int  # Environment frames learnt from so far.
@@ -41,19 +47,20 @@ class Progress(NamedTuple):
 
 
 def make_update(
-    agent: agent_lib.Agent,
-    optimizer: optax.GradientTransformation,
-    *,
-    discount: float,
-    clip_rewards: Callable[[Array], Array],
-    unrolls_per_pass: int | None = None,
-    axis_name: str = AXIS,
-    **loss_settings: float | None,
+  agent: agent_lib.Agent,
+  optimizer: optax.GradientTransformation,
+  *,
+  discount: float,
+  clip_rewards: Callable[[Array], Array],
+  unrolls_per_pass: int | None = None,
+  axis_name: str = AXIS,
+  **loss_settings: float | None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes `update(train_state, trajectory, learning_rate)`.
 
-  The gradient is that of the loss summed over the whole global batch, so it does
-  not depend on how many devices share it; its norm is clipped after the sum.
+  The gradient is that of the loss summed over the whole global batch, so it
+  does not depend on how many devices share it; its norm is clipped after the
+  sum.
 
   Args:
     agent: whose `unroll` and `policy` are trained.
@@ -67,9 +74,9 @@ def make_update(
     **loss_settings: the costs and thresholds of `vtrace.impala_loss`.
 
   Returns:
-    The pure update: trajectories are one device's, rows `[T+1, B, ...]`; metrics
-    are scalars, summed over all devices. It raises a ValueError when traced with
-    a B that `unrolls_per_pass` does not divide.
+    The pure update: trajectories are one device's, rows `[T+1, B, ...]`;
+    metrics are scalars, summed over all devices. It raises a ValueError when
+    traced with a B that `unrolls_per_pass` does not divide.
   """
 
   def loss(params, trajectory):
@@ -79,15 +86,16 @@ def make_update(
     values, bootstrap_value = trajectory_lib.split_bootstrap(output.value)
     entropy = agent.policy.entropy(policy)
     total, terms = vtrace.impala_loss(
-        behaviour_log_probs=steps.behaviour_log_probs,
-        target_log_probs=agent.policy.log_prob(policy, steps.actions),
-        entropy=entropy,
-        values=values,
-        bootstrap_value=bootstrap_value,
-        rewards=clip_rewards(steps.rewards),
-        discounts=discount * steps.discounts,
-        mask=steps.mask,
-        **loss_settings)
+      behaviour_log_probs=steps.behaviour_log_probs,
+      target_log_probs=agent.policy.log_prob(policy, steps.actions),
+      entropy=entropy,
+      values=values,
+      bootstrap_value=bootstrap_value,
+      rewards=clip_rewards(steps.rewards),
+      discounts=discount * steps.discounts,
+      mask=steps.mask,
+      **loss_settings,
+    )
     sums = terms | {'loss': total, 'steps': jnp.sum(steps.mask)}
     return total, jax.tree.map(jnp.float32, sums)
 
@@ -99,8 +107,8 @@ def make_update(
     direction, opt_state = optimizer.update(grads, opt_state, params)
     params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
     metrics = sums | {
-        'entropy': -sums['entropy_loss'] / jnp.maximum(sums['steps'], 1.0),
-        'grad_norm': optax.global_norm(grads),
+      'entropy': -sums['entropy_loss'] / jnp.maximum(sums['steps'], 1.0),
+      'grad_norm': optax.tree.norm(grads),
     }
     return TrainState(params, opt_state), metrics
 
@@ -108,13 +116,19 @@ def make_update(
 
 
 def parallelize(update: Callable[..., Any], devices: Sequence[Any]):
-  """`update` over `devices`: state in and out whole, trajectories `[D, ...]`."""
+  """`update` over `devices`: the state whole, trajectories `[D, ...]`."""
   return jax.pmap(
-      update, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None,
-      devices=devices)
+    update,
+    axis_name=AXIS,
+    in_axes=(None, 0, None),
+    out_axes=None,
+    devices=devices,
+  )
 
 
-def make_place(devices: Sequence[Any]) -> Callable[[batcher.Batch], batcher.Batch]:
+def make_place(
+  devices: Sequence[Any],
+) -> Callable[[batcher.Batch], batcher.Batch]:
   """Moves a batch's trajectory `[D, ...]` to the devices, a part to each."""
   sharding = _sharding(devices, AXIS)
 
@@ -124,9 +138,19 @@ def make_place(devices: Sequence[Any]) -> Callable[[batcher.Batch], batcher.Batc
   return place
 
 
-def replicate(train_state: TrainState, devices: Sequence[Any]) -> TrainState:
-  """The state as `parallelize` returns it, so that its first call is like any."""
-  return jax.device_put(train_state, _sharding(devices))
+def init(
+  agent: agent_lib.Agent,
+  optimizer: optax.GradientTransformation,
+  key: Array,
+  devices: Sequence[Any],
+) -> TrainState:
+  """A new state, on all devices as `parallelize` returns it.
+
+  So one compilation of the update serves the first call and all that follow.
+  """
+  params = jax.jit(agent.init)(key)
+  state = TrainState(params, optimizer.init(params))
+  return jax.device_put(state, _sharding(devices))
 
 
 def local_params(train_state: TrainState) -> Any:
@@ -135,14 +159,14 @@ def local_params(train_state: TrainState) -> Any:
 
 
 def learn(
-    train_state: TrainState,
-    batches: Iterator[batcher.Batch],
-    update: Callable[..., tuple[TrainState, Metrics]],
-    publish: Callable[[int, Any], None],
-    *,
-    learning_rate: Callable[[int], float],
-    frames_per_step: int,
-    total_frames: int,
+  train_state: TrainState,
+  batches: Iterator[batcher.Batch],
+  update: Callable[..., tuple[TrainState, Metrics]],
+  publish: Callable[[int, Any], None],
+  *,
+  learning_rate: Callable[[int], float],
+  frames_per_step: int,
+  total_frames: int,
 ) -> Iterator[Progress]:
   """Updates until `total_frames`, and reports each update.
 
@@ -156,16 +180,16 @@ def learn(
     frames_per_step: action repeats.
     total_frames: where to end.
   """
-  num_updates = num_frames = 0
-  for batch in batches:
+  num_frames = 0
+  for num_updates, batch in enumerate(batches):
     rate = learning_rate(num_frames)
     train_state, metrics = update(train_state, batch.trajectory, rate)
     policy_lag = float(np.mean(num_updates - batch.versions))
-    num_updates += 1
     num_frames += batch.num_transitions * frames_per_step
-    publish(num_updates, local_params(train_state))
-    yield Progress(train_state, num_updates, num_frames, rate, policy_lag,
-                   metrics, batch)
+    publish(num_updates + 1, local_params(train_state))
+    yield Progress(
+      train_state, num_updates + 1, num_frames, rate, policy_lag, metrics, batch
+    )
     if num_frames >= total_frames:
       return
 
@@ -181,16 +205,21 @@ def _accumulate(gradient, params, trajectory, unrolls_per_pass):
   if unrolls_per_pass is None or unrolls_per_pass >= batch_size:
     return gradient(params, trajectory)
   if batch_size % unrolls_per_pass:
-    raise ValueError(f'{unrolls_per_pass} unrolls a pass do not divide a '
-                     f"device's batch of {batch_size}.")
+    raise ValueError(
+      f'{unrolls_per_pass} unrolls a pass do not divide a '
+      f"device's batch of {batch_size}."
+    )
 
   def part(start):
     cut = jax.lax.dynamic_slice_in_dim
     return trajectory_lib.Trajectory(
-        rows=jax.tree.map(
-            lambda x: cut(x, start, unrolls_per_pass, axis=1), trajectory.rows),
-        core_state=jax.tree.map(
-            lambda x: cut(x, start, unrolls_per_pass), trajectory.core_state))
+      rows=jax.tree.map(
+        lambda x: cut(x, start, unrolls_per_pass, axis=1), trajectory.rows
+      ),
+      core_state=jax.tree.map(
+        lambda x: cut(x, start, unrolls_per_pass), trajectory.core_state
+      ),
+    )
 
   def add(sums, start):
     return jax.tree.map(jnp.add, sums, gradient(params, part(start))), None

@@ -4,8 +4,10 @@ A network sees a row as the paper's agents do: the observation and, where it has
 a recurrent core, the last reward and the last action beside it.
 """
 
+from collections.abc import Callable
 import functools
-from typing import Any, Callable, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import haiku as hk
 import jax
@@ -19,23 +21,27 @@ Array = jax.Array
 
 class NetworkOutput(NamedTuple):
   """Both heads."""
+
   policy: Array  # [T, B, num_outputs]: what the distribution understands.
   value: Array  # [T, B]: V(x).
 
 
 class Network(NamedTuple):
   """Pure functions of a network."""
+
   init: Callable[..., Any]  # (key, rows, core_state) -> params
-  unroll: Callable[..., Any]  # (params, rows, core_state) -> (output, core_state)
+  unroll: Callable[
+    ..., Any
+  ]  # (params, rows, core_state) -> (output, core_state)
   initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
 
 
 def make_network(
-    torso: torsos.Torso,
-    num_outputs: int,
-    num_actions: int,
-    *,
-    use_lstm: bool,
+  torso: torsos.Torso,
+  num_outputs: int,
+  num_actions: int,
+  *,
+  use_lstm: bool,
 ) -> Network:
   """Puts a torso, a core and the two linear heads together.
 
@@ -51,15 +57,18 @@ def make_network(
 
   def unroll(rows: trajectory.Row, core_state: Any):
     features = hk.BatchApply(functools.partial(_encode, torso))(
-        rows.timestep.observation)
+      rows.timestep.observation
+    )
     if use_lstm:
       core_input = _core_input(features, rows, num_actions)
       should_reset = trajectory.first(rows.timestep)
       features, core_state = hk.dynamic_unroll(
-          hk.ResetCore(hk.LSTM(256)), (core_input, should_reset), core_state)
+        hk.ResetCore(hk.LSTM(256)), (core_input, should_reset), core_state
+      )
     output = NetworkOutput(
-        policy=hk.Linear(num_outputs, name='policy_head')(features),
-        value=hk.Linear(1, name='baseline_head')(features)[..., 0])
+      policy=hk.Linear(num_outputs, name='policy_head')(features),
+      value=hk.Linear(1, name='baseline_head')(features)[..., 0],
+    )
     return output, core_state
 
   def initial_state(batch_size: int):
@@ -68,9 +77,10 @@ def make_network(
   unroll = hk.without_apply_rng(hk.transform(unroll))
   initial_state = hk.without_apply_rng(hk.transform(initial_state))
   return Network(
-      init=unroll.init,
-      unroll=unroll.apply,
-      initial_state=lambda batch_size: initial_state.apply({}, batch_size))
+    init=unroll.init,
+    unroll=unroll.apply,
+    initial_state=lambda batch_size: initial_state.apply({}, batch_size),
+  )
 
 
 def _encode(torso: torsos.Torso, observation: Any) -> Array:
@@ -80,11 +90,13 @@ def _encode(torso: torsos.Torso, observation: Any) -> Array:
   observation = dict(observation)
   instruction = torsos.instruction_torso(observation.pop('instruction'))
   if len(observation) == 1:
-    observation, = observation.values()
+    (observation,) = observation.values()
   return jnp.concatenate([torso(observation), instruction], axis=-1)
 
 
-def _core_input(features: Array, rows: trajectory.Row, num_actions: int) -> Array:
+def _core_input(
+  features: Array, rows: trajectory.Row, num_actions: int
+) -> Array:
   """Features, the last reward in [-1, 1], and the last action, one-hot.
 
   An episode's first row has no last action: its one-hot is zero.
@@ -93,4 +105,5 @@ def _core_input(features: Array, rows: trajectory.Row, num_actions: int) -> Arra
   last_action = jax.nn.one_hot(rows.action, num_actions)
   first = trajectory.first(rows.timestep)[..., None]
   return jnp.concatenate(
-      [features, last_reward, jnp.where(first, 0.0, last_action)], axis=-1)
+    [features, last_reward, jnp.where(first, 0.0, last_action)], axis=-1
+  )

@@ -1,13 +1,13 @@
-"""The paper's optimiser: TensorFlow 1's RMSProp, clipped, on decaying frames."""
+"""The paper's optimiser: TensorFlow 1's RMSProp, and its schedule."""
 
 import optax
 
 
 def rmsprop(
-    *,
-    decay: float = 0.99,
-    epsilon: float = 0.01,
-    max_grad_norm: float | None = 40.0,
+  *,
+  decay: float = 0.99,
+  epsilon: float = 0.01,
+  max_grad_norm: float | None = 40.0,
 ) -> optax.GradientTransformation:
   """The direction to descend in; the caller multiplies by the learning rate.
 
@@ -23,12 +23,17 @@ def rmsprop(
     epsilon: inside the square root (table D.1, appendix G: 0.01 for Atari).
     max_grad_norm: clip of the global norm (40 for Atari); None: no clipping.
   """
-  clip = (optax.identity() if max_grad_norm is None else
-          optax.clip_by_global_norm(max_grad_norm))
+  clip = (
+    optax.identity()
+    if max_grad_norm is None
+    else optax.clip_by_global_norm(max_grad_norm)
+  )
   return optax.chain(
-      clip,
-      optax.scale_by_rms(
-          decay=decay, eps=epsilon, initial_scale=1.0, eps_in_sqrt=True))
+    clip,
+    optax.scale_by_rms(
+      decay=decay, eps=epsilon, initial_scale=1.0, eps_in_sqrt=True
+    ),
+  )
 
 
 def linear_decay(initial: float, num_frames: int, total_frames: int) -> float:

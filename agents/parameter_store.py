@@ -18,8 +18,8 @@ class ParameterStore:
   def publish(self, version: int, params: Any) -> None:
     """Makes `params` the newest, once they are computed.
 
-    An actor's step that had to wait for its parameters would hold up every other
-    computation on its device; so they are waited for here, by the writer.
+    An actor's step that had to wait for its parameters would hold up every
+    other computation on its device; so they are waited for here, by the writer.
     """
     self._latest = version, jax.block_until_ready(params)
 

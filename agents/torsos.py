@@ -1,10 +1,12 @@
 """Torsos: from a batch of observations `[N, ...]` to features `[N, F]`.
 
-Figure 3 of the paper (shallow and deep), a perceptron for everything that is not
-an image, and the language channel of the DMLab agents.
+Figure 3 of the paper (shallow and deep), a perceptron for everything that is
+not an image, and the language channel of the DMLab agents.
 """
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import dm_env
 import haiku as hk
@@ -21,7 +23,7 @@ NUM_BUCKETS = 1000  # Hash buckets of the words of an instruction (section 5.3).
 
 
 def shallow_torso(image: Array) -> Array:
-  """Two convolutions and a linear layer (figure 3, left). `[N, H, W, C]` uint8."""
+  """Two convolutions, one linear layer (figure 3, left); `[N, H, W, C]`."""
   x = _unit_interval(image)
   x = jax.nn.relu(conv.Conv2D(16, kernel_shape=8, stride=4, padding='VALID')(x))
   x = jax.nn.relu(conv.Conv2D(32, kernel_shape=4, stride=2, padding='VALID')(x))
@@ -40,8 +42,10 @@ def deep_torso(image: Array) -> Array:
   return jax.nn.relu(hk.Linear(256)(x))
 
 
-def mlp_torso(observation_spec: Any, hidden_sizes: Sequence[int] = (128, 128),
-              ) -> Torso:
+def mlp_torso(
+  observation_spec: Any,
+  hidden_sizes: Sequence[int] = (128, 128),
+) -> Torso:
   """A perceptron on all leaves of the observation, flattened and concatenated.
 
   Discrete leaves become one-hot vectors, bytes go to [0, 1], the rest is taken
@@ -52,7 +56,9 @@ def mlp_torso(observation_spec: Any, hidden_sizes: Sequence[int] = (128, 128),
   def torso(observation: Any) -> Array:
     leaves = jax.tree.leaves(observation)
     flat = [_flat(leaf, spec) for leaf, spec in zip(leaves, specs, strict=True)]
-    return hk.nets.MLP(hidden_sizes, activate_final=True)(jnp.concatenate(flat, -1))
+    return hk.nets.MLP(hidden_sizes, activate_final=True)(
+      jnp.concatenate(flat, -1)
+    )
 
   return torso
 
@@ -61,7 +67,8 @@ def instruction_torso(tokens: Array) -> Array:
   """Encodes an instruction: embedding of 20, LSTM of 64, its last output.
 
   Args:
-    tokens: `[N, L]` integers: `hash_words` of each instruction, 0 behind its end.
+    tokens: `[N, L]` integers: `hash_words` of each instruction, 0 behind its
+      end.
 
   Returns:
     `[N, 64]`; zeros for an empty instruction.
@@ -72,12 +79,13 @@ def instruction_torso(tokens: Array) -> Array:
   outputs, _ = hk.dynamic_unroll(core, embedded, state, time_major=False)
   length = jnp.sum(tokens > 0, axis=1)
   last = jnp.take_along_axis(
-      outputs, jnp.maximum(length - 1, 0)[:, None, None], axis=1)[:, 0]
+    outputs, jnp.maximum(length - 1, 0)[:, None, None], axis=1
+  )[:, 0]
   return jnp.where(length[:, None] > 0, last, 0.0)
 
 
 def hash_words(text: str, max_words: int) -> np.ndarray:
-  """Splits on spaces and hashes each word to 1..1000; 0 fills up to `max_words`.
+  """Splits on spaces, hashes each word to 1..1000; 0 fills `max_words`.
 
   The hash is FNV-1a, the same in every process.
   """

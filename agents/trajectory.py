@@ -1,13 +1,14 @@
 """What flows from the actors to the learner, and its one change of view.
 
-An actor stores *arrival rows*: row t is what is known on arriving at step t, that
-is the timestep together with the action, and its behaviour log-probability, that
-led there. An unroll of T steps has T+1 rows; its last row is the first row of the
-actor's next unroll. `transitions` turns rows into transitions for the loss, and
-is the only place that shifts time.
+An actor stores *arrival rows*: row t is what is known on arriving at step t,
+that is the timestep together with the action, and its behaviour
+log-probability, that led there. An unroll of T steps has T+1 rows; its last row
+is the first row of the actor's next unroll. `transitions` turns rows into
+transitions for the loss, and is the only place that shifts time.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import dm_env
 import jax
@@ -19,19 +20,24 @@ Array = jax.Array
 
 class Row(NamedTuple):
   """Arrival at one step, in a batch of environments."""
-  timestep: dm_env.TimeStep  # [B, ...]: step_type, reward, discount, observation.
+
+  timestep: (
+    dm_env.TimeStep
+  )  # [B, ...]: step_type, reward, discount, observation.
   action: Any  # [B] int32: the action that led here.
   log_prob: Any  # [B] float32: log mu(action), in the state it was taken.
 
 
 class Trajectory(NamedTuple):
   """An unroll of a batch of environments."""
+
   rows: Row  # [T+1, B, ...]
   core_state: Any  # [B, ...]: the core's state on entering row 0.
 
 
 class Unroll(NamedTuple):
   """What an actor hands over: a trajectory, and what to log about it."""
+
   trajectory: Trajectory
   actor_id: int
   version: int  # Learner updates in the parameters that acted.
@@ -41,6 +47,7 @@ class Unroll(NamedTuple):
 
 class Transitions(NamedTuple):
   """Step t of an unroll: in x_t, a_t gave r_t and led to x_{t+1}."""
+
   actions: Array  # [T, B]: a_t.
   behaviour_log_probs: Array  # [T, B]: log mu(a_t|x_t).
   rewards: Array  # [T, B]: r_t, unclipped.
@@ -57,9 +64,10 @@ def first_row(timestep: dm_env.TimeStep) -> Row:
   """The row of a reset, which no action led to."""
   num_envs = len(timestep.step_type)
   return Row(
-      timestep=timestep,
-      action=np.zeros([num_envs], np.int32),
-      log_prob=np.zeros([num_envs], np.float32))
+    timestep=timestep,
+    action=np.zeros([num_envs], np.int32),
+    log_prob=np.zeros([num_envs], np.float32),
+  )
 
 
 def transitions(rows: Row) -> Transitions:
@@ -69,14 +77,17 @@ def transitions(rows: Row) -> Transitions:
   an episode was not led to by its action: that transition, from the last
   observation of one episode to the first of the next, is masked.
   """
-  arrivals = jax.tree.map(lambda x: x[1:], rows._replace(
-      timestep=rows.timestep._replace(observation=())))
+  arrivals = jax.tree.map(
+    lambda x: x[1:],
+    rows._replace(timestep=rows.timestep._replace(observation=())),
+  )
   return Transitions(
-      actions=arrivals.action,
-      behaviour_log_probs=arrivals.log_prob,
-      rewards=arrivals.timestep.reward,
-      discounts=arrivals.timestep.discount,
-      mask=jnp.logical_not(first(arrivals.timestep)))
+    actions=arrivals.action,
+    behaviour_log_probs=arrivals.log_prob,
+    rewards=arrivals.timestep.reward,
+    discounts=arrivals.timestep.discount,
+    mask=jnp.logical_not(first(arrivals.timestep)),
+  )
 
 
 def num_transitions(rows: Row) -> int:

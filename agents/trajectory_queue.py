@@ -2,13 +2,14 @@
 
 Every ring has one writer and one reader, and each of its two counters has one
 owner, so no lock is needed: the writer fills a slot before it advances its
-counter, and the reader empties one before it advances its own. The learner reads
-the rings in turn. That makes the order deterministic, weighs actors equally
-however long their episodes are, and bounds the policy lag.
+counter, and the reader empties one before it advances its own. The learner
+reads the rings in turn. That makes the order deterministic, weighs actors
+equally however long their episodes are, and bounds the policy lag.
 """
 
+from collections.abc import Callable
 import time
-from typing import Any, Callable
+from typing import Any
 
 _NAP_SECONDS = 2e-4  # Between two looks at a ring that is full, or empty.
 
@@ -49,7 +50,9 @@ class Ring:
 class TrajectoryQueue:
   """Rings of `capacity` items, one per actor, read in turn."""
 
-  def __init__(self, num_actors: int, capacity: int, timeout_seconds: float = 600):
+  def __init__(
+    self, num_actors: int, capacity: int, timeout_seconds: float = 600
+  ):
     """Waits end with `QueueTimeout` after `timeout_seconds`."""
     self._rings = [Ring(capacity) for _ in range(num_actors)]
     self._timeout_seconds = timeout_seconds
@@ -58,10 +61,15 @@ class TrajectoryQueue:
     self._error: tuple[int, BaseException] | None = None
 
   def put(self, actor_id: int, item: Any) -> bool:
-    """Waits for a free slot in this actor's ring; False if the queue is closed."""
+    """Waits for a slot in this actor's ring; False if the queue is closed."""
     ring = self._rings[actor_id]
-    return self._wait(lambda: (ring.try_put(item), True),
-                      f'Actor {actor_id} waited for the learner') is not None
+    return (
+      self._wait(
+        lambda: (ring.try_put(item), True),
+        f'Actor {actor_id} waited for the learner',
+      )
+      is not None
+    )
 
   def get(self) -> Any:
     """Waits for the next actor's next item; None if the queue is closed.
@@ -71,7 +79,9 @@ class TrajectoryQueue:
       QueueTimeout: if the actor gave nothing in time.
     """
     ring = self._rings[self._turn]
-    taken = self._wait(ring.try_get, f'The learner waited for actor {self._turn}')
+    taken = self._wait(
+      ring.try_get, f'The learner waited for actor {self._turn}'
+    )
     if taken is None:
       if self._error is not None:
         actor_id, error = self._error

@@ -1,8 +1,9 @@
 """Catch: a ball falls, a paddle on the bottom row moves to meet it.
 
-bsuite's `catch` (Osband et al., 2020): a 10x5 board, the ball starts in a random
-column of the top row and falls a row a step, the paddle starts in the middle of
-the bottom row. +1 for a catch, -1 for a miss, after nine steps. Vectorised NumPy.
+bsuite's `catch` (Osband et al., 2020): a 10x5 board, the ball starts in a
+random column of the top row and falls a row a step, the paddle starts in the
+middle of the bottom row. +1 for a catch, -1 for a miss, after nine steps.
+Vectorised NumPy.
 """
 
 import dm_env
@@ -28,7 +29,8 @@ class Catch:
   def observation_spec(self) -> dm_env.specs.BoundedArray:
     """A board of zeros, with ones for ball and paddle."""
     return dm_env.specs.BoundedArray(
-        (ROWS, COLUMNS), np.float32, 0.0, 1.0, name='board')
+      (ROWS, COLUMNS), np.float32, 0.0, 1.0, name='board'
+    )
 
   def action_spec(self) -> dm_env.specs.DiscreteArray:
     """Left, stay, right."""
@@ -44,7 +46,9 @@ class Catch:
     """Moves paddles and balls; a board whose episode was over begins anew."""
     first = self._ball_row == ROWS - 1
     self._ball_row = self._ball_row + 1
-    self._paddle = np.clip(self._paddle + np.asarray(actions) - 1, 0, COLUMNS - 1)
+    self._paddle = np.clip(
+      self._paddle + np.asarray(actions) - 1, 0, COLUMNS - 1
+    )
     self._begin(first)
     return self._time_step(first)
 
@@ -61,10 +65,11 @@ class Catch:
     terminated = self._ball_row == ROWS - 1
     caught = self._paddle == self._ball_column
     outcome = environment.Outcome(
-        first=first,
-        reward=np.where(terminated, np.where(caught, 1.0, -1.0), 0.0),
-        terminated=terminated,
-        truncated=np.zeros_like(terminated))
+      first=first,
+      reward=np.where(terminated, np.where(caught, 1.0, -1.0), 0.0),
+      terminated=terminated,
+      truncated=np.zeros_like(terminated),
+    )
     return environment.time_step(outcome, self._board())
 
   def _board(self) -> np.ndarray:

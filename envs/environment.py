@@ -1,6 +1,8 @@
 """What every world here offers: a batch of environments in step."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
 
 import dm_env
 import numpy as np
@@ -9,11 +11,12 @@ import numpy as np
 class Environment(Protocol):
   """A batch of environments, stepped together.
 
-  Every field of a `dm_env.TimeStep` has a leading batch axis, `[B, ...]`, and its
-  arrays are fresh: they are never written again. An environment resets on the
-  step after its last: the action of that step is ignored, the row is FIRST, its
-  reward 0. `discount` is 0 where the episode terminated, 1 where it was merely
-  cut off (truncated), so that the value of the last observation bootstraps.
+  Every field of a `dm_env.TimeStep` has a leading batch axis, `[B, ...]`, and
+  its arrays are fresh: they are never written again. An environment resets on
+  the step after its last: the action of that step is ignored, the row is FIRST,
+  its reward 0. `discount` is 0 where the episode terminated, 1 where it was
+  merely cut off (truncated), so that the value of the last observation
+  bootstraps.
   """
 
   num_envs: int
@@ -37,6 +40,7 @@ class Environment(Protocol):
 
 class Outcome(NamedTuple):
   """What a step led to, before it is a `dm_env.TimeStep`; all `[B]`."""
+
   first: np.ndarray  # bool: reset on this step.
   reward: np.ndarray
   terminated: np.ndarray  # bool: ended for good.
@@ -50,7 +54,8 @@ def time_step(outcome: Outcome, observation: Any) -> dm_env.TimeStep:
   step_type[last] = dm_env.StepType.LAST
   step_type[outcome.first] = dm_env.StepType.FIRST
   return dm_env.TimeStep(
-      step_type=step_type,
-      reward=np.where(outcome.first, 0, outcome.reward).astype(np.float32),
-      discount=np.where(outcome.terminated, 0, 1).astype(np.float32),
-      observation=observation)
+    step_type=step_type,
+    reward=np.where(outcome.first, 0, outcome.reward).astype(np.float32),
+    discount=np.where(outcome.terminated, 0, 1).astype(np.float32),
+    observation=observation,
+  )

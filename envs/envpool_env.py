@@ -1,11 +1,12 @@
 """Any EnvPool task, by its own id, as a batch that speaks `dm_env.TimeStep`.
 
-EnvPool steps its environments in C++ threads. Its Gymnasium face is the one that
-tells a termination from a truncation for every task (its dm_env face gives a
-discount of 0 for both), so that is the one used here.
+EnvPool steps its environments in C++ threads. Its Gymnasium face is the one
+that tells a termination from a truncation for every task (its dm_env face gives
+a discount of 0 for both), so that is the one used here.
 """
 
 from typing import Any
+import warnings
 
 import dm_env
 import numpy as np
@@ -20,8 +21,14 @@ class EnvPoolMissingError(ImportError):
 class EnvPool:
   """A batch of one EnvPool task; an `environment.Environment`."""
 
-  def __init__(self, task_id: str, num_envs: int, seed: int,
-               frames_per_step: int = 1, **settings: Any):
+  def __init__(
+    self,
+    task_id: str,
+    num_envs: int,
+    seed: int,
+    frames_per_step: int = 1,
+    **settings: Any,
+  ):
     """Makes the environments.
 
     Args:
@@ -37,12 +44,16 @@ class EnvPool:
     self.num_envs = num_envs
     self.frames_per_step = frames_per_step
     self._pool = import_envpool().make(
-        task_id, env_type='gymnasium', num_envs=num_envs, seed=seed, **settings)
+      task_id, env_type='gymnasium', num_envs=num_envs, seed=seed, **settings
+    )
     self._over = np.zeros([num_envs], bool)  # Whose last step was its last.
 
   def observation_spec(self) -> Any:
     """Specs of one observation; images are `[H, W, C]`."""
-    return _spec(self._pool.observation_space)
+    with warnings.catch_warnings():
+      # Gymnasium warns that infinite bounds lose precision as float32.
+      warnings.simplefilter('ignore', UserWarning)
+      return _spec(self._pool.observation_space)
 
   def action_spec(self) -> dm_env.specs.Array:
     """Spec of one action."""
@@ -53,22 +64,27 @@ class EnvPool:
     observation, info = self._pool.reset()
     nothing = np.zeros([self.num_envs], bool)
     return self._time_step(
-        environment.Outcome(~nothing, nothing, nothing, nothing),
-        observation, info)
+      environment.Outcome(~nothing, nothing, nothing, nothing),
+      observation,
+      info,
+    )
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
     """Steps every environment; one whose episode was over begins anew."""
     observation, reward, terminated, truncated, info = self._pool.step(actions)
     return self._time_step(
-        environment.Outcome(self._over, reward, terminated, truncated),
-        observation, info)
+      environment.Outcome(self._over, reward, terminated, truncated),
+      observation,
+      info,
+    )
 
   def close(self) -> None:
     """Stops EnvPool's threads."""
     self._pool.close()
 
-  def _time_step(self, outcome: environment.Outcome, observation: Any,
-                 info: dict[str, Any]) -> dm_env.TimeStep:
+  def _time_step(
+    self, outcome: environment.Outcome, observation: Any, info: dict[str, Any]
+  ) -> dm_env.TimeStep:
     del info  # Of use to subclasses.
     self._over = outcome.terminated | outcome.truncated
     return environment.time_step(outcome, _channels_last(observation))
@@ -80,8 +96,9 @@ def import_envpool() -> Any:
     import envpool  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise EnvPoolMissingError(
-        'EnvPool is not installed, and every environment but Catch needs it: '
-        'pip install envpool (Linux, macOS).') from error
+      'EnvPool is not installed, and every environment but Catch needs it: '
+      'pip install envpool (Linux, macOS).'
+    ) from error
   return envpool
 
 

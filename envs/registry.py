@@ -4,8 +4,8 @@ import difflib
 
 from envs import atari
 from envs import catch
-from envs import envpool_env
 from envs import environment
+from envs import envpool_env
 
 
 class UnknownEnvironmentError(ValueError):
@@ -44,5 +44,7 @@ def _unknown(env_id: str, known: list[str]) -> str:
   """A sentence, with near matches whatever the case of the letters."""
   by_lower = {name.lower(): name for name in known}
   near = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
-  hint = f' Did you mean {", ".join(by_lower[name] for name in near)}?' * bool(near)
+  hint = f' Did you mean {", ".join(by_lower[name] for name in near)}?' * bool(
+    near
+  )
   return f'Unknown environment {env_id!r}.{hint}'

@@ -1,8 +1,8 @@
 """Every number of a run, written once, with its help and its source.
 
 `Config` holds the defaults: the paper's Atari values (appendix G, table G.1,
-unless a field says otherwise). A preset overrides some of them, a flag overrides
-both.
+unless a field says otherwise). A preset overrides some of them, a flag
+overrides both.
 """
 
 import dataclasses
@@ -23,77 +23,128 @@ def _field(default: Any, help_text: str) -> Any:
 @dataclasses.dataclass(frozen=True)
 class Config:
   """A run. Frames are environment frames, action repeats included."""
+
   # The world.
-  env: str = _field('Pong-v5', "'Catch', or the id of any EnvPool task with a "
-                    'discrete action space.')
-  num_frames: int = _field(200_000_000, 'Environment frames to train for. Paper: '
-                           '200M per Atari game.')
+  env: str = _field(
+    'Pong-v5',
+    "'Catch', or the id of any EnvPool task with a discrete action space.",
+  )
+  num_frames: int = _field(
+    200_000_000, 'Environment frames to train for. Paper: 200M per Atari game.'
+  )
   seed: int = _field(0, 'Decides everything random.')
   # The agent.
-  torso: str = _field('deep', "'shallow' or 'deep' (figure 3), or 'mlp', which "
-                      'takes any observation.')
-  use_lstm: bool = _field(False, 'An LSTM of 256 between torso and heads. Paper: '
-                          'not on Atari.')
+  torso: str = _field(
+    'deep',
+    "'shallow' or 'deep' (figure 3), or 'mlp', which takes any observation.",
+  )
+  use_lstm: bool = _field(
+    False, 'An LSTM of 256 between torso and heads. Paper: not on Atari.'
+  )
   # The actors.
-  num_actors: int = _field(2, 'Actor threads. They take turns: while one waits '
-                           'for its environments another computes. Ours.')
-  envs_per_actor: int = _field(32, 'Environments stepped together by one actor. '
-                               'Ours.')
+  num_actors: int = _field(
+    2,
+    'Actor threads. They take turns: while one waits '
+    'for its environments another computes. Ours.',
+  )
+  envs_per_actor: int = _field(
+    32, 'Environments stepped together by one actor. Ours.'
+  )
   unroll_length: int = _field(20, 'Agent steps of an unroll, T. Table G.1.')
-  queue_capacity: int = _field(1, 'Unrolls an actor may be ahead of the learner; '
-                               'bounds the policy lag. Paper: a queue of 1.')
-  timeout_seconds: float = _field(600, 'Longest wait of an actor for the learner '
-                                  'or the other way round. Ours.')
+  queue_capacity: int = _field(
+    1,
+    'Unrolls an actor may be ahead of the learner; '
+    'bounds the policy lag. Paper: a queue of 1.',
+  )
+  timeout_seconds: float = _field(
+    600,
+    'Longest wait of an actor for the learner or the other way round. Ours.',
+  )
   # The learner.
   batch_size: int = _field(32, 'Unrolls in an update, over all devices. G.1.')
   unrolls_per_pass: int = _field(
-      0, 'Accumulate the gradient over groups of this many unrolls: the same '
-      'gradient, and on CPU 1 is fastest for images. 0: all at once. Ours.')
-  learning_rate: float = _field(6e-4, 'Falls linearly to 0 over all frames. G.1.')
+    0,
+    'Accumulate the gradient over groups of this many unrolls: the same '
+    'gradient, and on CPU 1 is fastest for images. 0: all at once. Ours.',
+  )
+  learning_rate: float = _field(
+    6e-4, 'Falls linearly to 0 over all frames. G.1.'
+  )
   rmsprop_decay: float = _field(0.99, 'Of the second moment. Table G.1.')
   rmsprop_epsilon: float = _field(0.01, 'Inside the square root. Table G.1.')
-  max_grad_norm: float = _field(40.0, 'Clip of the global norm; inf: none. G.1.')
+  max_grad_norm: float = _field(
+    40.0, 'Clip of the global norm; inf: none. G.1.'
+  )
   # The loss.
   discount: float = _field(0.99, 'gamma. Table G.1.')
   reward_clipping: str = _field(
-      'abs_one', "'abs_one', 'soft_asymmetric' (DMLab-30, as released), "
-      "'soft_asymmetric_paper' (figure D.1), or 'none'. Table G.1: [-1, 1].")
+    'abs_one',
+    "'abs_one', 'soft_asymmetric' (DMLab-30, as released), "
+    "'soft_asymmetric_paper' (figure D.1), or 'none'. Table G.1: [-1, 1].",
+  )
   baseline_cost: float = _field(0.5, 'Weight of the baseline loss. Table G.1.')
   entropy_cost: float = _field(0.01, 'Weight of the entropy bonus. Table G.1.')
-  clip_rho_threshold: float = _field(1.0, 'rho_bar of V-trace; inf: none. '
-                                     'Section 4.1.')
-  clip_c_threshold: float = _field(1.0, 'c_bar of V-trace; inf: none. Section 4.1.')
+  clip_rho_threshold: float = _field(
+    1.0, 'rho_bar of V-trace; inf: none. Section 4.1.'
+  )
+  clip_c_threshold: float = _field(
+    1.0, 'c_bar of V-trace; inf: none. Section 4.1.'
+  )
   clip_pg_rho_threshold: float = _field(
-      1.0, "Clip of the policy gradient's weights; inf: none. The authors' code.")
+    1.0, "Clip of the policy gradient's weights; inf: none. The authors' code."
+  )
   lambda_: float = _field(1.0, 'lambda of V-trace. Remark 2.')
   # The records.
-  logdir: str = _field('', 'Where the run is recorded. Empty: a new folder in '
-                       'runs/, named after environment, seed and time.')
-  log_seconds: float = _field(10.0, 'Seconds between two rows of metrics. Ours.')
+  logdir: str = _field(
+    '',
+    'Where the run is recorded. Empty: a new folder in '
+    'runs/, named after environment, seed and time.',
+  )
+  log_seconds: float = _field(
+    10.0, 'Seconds between two rows of metrics. Ours.'
+  )
   return_window: int = _field(100, 'Episodes that mean_return averages. Ours.')
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # A minute on a laptop. Values ours.
-    'catch': dict(
-        env='Catch', num_frames=1_000_000, torso='mlp', learning_rate=2e-3,
-        batch_size=32, log_seconds=1.0, return_window=200),
-    # The paper's Atari agent: the defaults above.
-    'atari': dict(),
-    # Pong within an hour on 2 CPU cores. Values ours, where they differ from the
-    # paper's: the shallow torso.
-    'pong': dict(env='Pong-v5', num_frames=20_000_000, torso='shallow',
-                 num_actors=2, envs_per_actor=16, batch_size=16,
-                 unrolls_per_pass=1, return_window=50),
+  # A minute on a laptop. Values ours.
+  'catch': dict(
+    env='Catch',
+    num_frames=1_000_000,
+    torso='mlp',
+    learning_rate=2e-3,
+    batch_size=32,
+    log_seconds=1.0,
+    return_window=200,
+  ),
+  # The paper's Atari agent: the defaults above.
+  'atari': dict(),
+  # Pong within an hour on 2 CPU cores. Values ours, where they differ from the
+  # paper's: the shallow torso.
+  'pong': dict(
+    env='Pong-v5',
+    num_frames=20_000_000,
+    torso='shallow',
+    num_actors=2,
+    envs_per_actor=16,
+    batch_size=16,
+    unrolls_per_pass=1,
+    return_window=50,
+  ),
 }
 
 
 def define_flags() -> None:
   """Defines --preset, and one flag for each field of `Config`."""
   flags.DEFINE_string(
-      'preset', 'catch', f'Values to begin with: {", ".join(PRESETS)}.')
-  define = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer,
-            float: flags.DEFINE_float, str: flags.DEFINE_string}
+    'preset', 'catch', f'Values to begin with: {", ".join(PRESETS)}.'
+  )
+  define = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+  }
   for field in dataclasses.fields(Config):
     text = f'{field.metadata["help"]} (Default: {field.default!r}.)'
     define[field.type](field.name, None, text)
@@ -106,8 +157,11 @@ def from_flags() -> Config:
     ConfigError: if there is no such preset.
   """
   values = flags.FLAGS.flag_values_dict()
-  given = {field.name: values[field.name] for field in dataclasses.fields(Config)
-           if values[field.name] is not None}
+  given = {
+    field.name: values[field.name]
+    for field in dataclasses.fields(Config)
+    if values[field.name] is not None
+  }
   return from_preset(values['preset'], **given)
 
 
@@ -118,7 +172,9 @@ def from_preset(preset: str, **overrides: Any) -> Config:
     ConfigError: if there is no such preset.
   """
   if preset not in PRESETS:
-    raise ConfigError(f'Unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}')
+    raise ConfigError(
+      f'Unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}'
+    )
   return Config(**(PRESETS[preset] | overrides))
 
 
@@ -128,27 +184,38 @@ def check(config: Config, num_devices: int) -> None:
   Raises:
     ConfigError: with one sentence.
   """
-  for name, least in (('num_frames', 1), ('num_actors', 1), ('envs_per_actor', 1),
-                      ('unroll_length', 1), ('queue_capacity', 1),
-                      ('batch_size', 1), ('unrolls_per_pass', 0), ('seed', 0),
-                      ('return_window', 1)):
+  for name, least in (
+    ('num_frames', 1),
+    ('num_actors', 1),
+    ('envs_per_actor', 1),
+    ('unroll_length', 1),
+    ('queue_capacity', 1),
+    ('batch_size', 1),
+    ('unrolls_per_pass', 0),
+    ('seed', 0),
+    ('return_window', 1),
+  ):
     if getattr(config, name) < least:
       raise ConfigError(
-          f'--{name} must be at least {least}, not {getattr(config, name)}.')
+        f'--{name} must be at least {least}, not {getattr(config, name)}.'
+      )
   if config.batch_size % config.envs_per_actor:
     raise ConfigError(
-        f'--batch_size={config.batch_size} is not a multiple of '
-        f'--envs_per_actor={config.envs_per_actor}: a batch is made of whole '
-        'unrolls, each of one actor.')
+      f'--batch_size={config.batch_size} is not a multiple of '
+      f'--envs_per_actor={config.envs_per_actor}: a batch is made of whole '
+      'unrolls, each of one actor.'
+    )
   if config.batch_size % num_devices:
     raise ConfigError(
-        f'--batch_size={config.batch_size} does not divide over the '
-        f'{num_devices} devices.')
+      f'--batch_size={config.batch_size} does not divide over the '
+      f'{num_devices} devices.'
+    )
   per_device = config.batch_size // num_devices
   if config.unrolls_per_pass and per_device % config.unrolls_per_pass:
     raise ConfigError(
-        f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
-        f'{per_device} unrolls of a device.')
+      f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
+      f'{per_device} unrolls of a device.'
+    )
 
 
 def did_you_mean(name: str, known: Any) -> str:

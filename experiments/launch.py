@@ -1,9 +1,9 @@
-"""The door of every script: flags in, one sentence and status 2 for bad input."""
+"""The door of every script: flags in; bad input is a line and status 2."""
 
+from collections.abc import Callable
 import datetime
 import pathlib
 import sys
-from typing import Callable
 
 from absl import app
 from absl import flags
@@ -36,7 +36,8 @@ def make_logdir(config: config_lib.Config) -> pathlib.Path:
   logdir = pathlib.Path(config.logdir or _new_name(config))
   if (logdir / 'metrics.csv').exists():
     raise config_lib.ConfigError(
-        f'--logdir={logdir} already holds a run; choose another.')
+      f'--logdir={logdir} already holds a run; choose another.'
+    )
   try:
     logdir.mkdir(parents=True, exist_ok=True)
     probe = logdir / '.writable'
@@ -44,7 +45,8 @@ def make_logdir(config: config_lib.Config) -> pathlib.Path:
     probe.unlink()
   except OSError as error:
     raise config_lib.ConfigError(
-        f'Cannot write to --logdir={logdir}: {error.strerror}.') from error
+      f'Cannot write to --logdir={logdir}: {error.strerror}.'
+    ) from error
   return logdir
 
 

@@ -13,13 +13,27 @@ import tqdm
 
 from agents import learner
 from experiments import config as config_lib
+from experiments import plot
 from experiments import statistics
 
 COLUMNS = (
-    'num_frames', 'num_updates', 'seconds', 'frames_per_second',
-    'episode_return', 'mean_return', 'episode_length', 'num_episodes',
-    'policy_lag', 'learning_rate', 'loss', 'pg_loss', 'baseline_loss',
-    'entropy_loss', 'entropy', 'grad_norm')
+  'num_frames',
+  'num_updates',
+  'seconds',
+  'frames_per_second',
+  'episode_return',
+  'mean_return',
+  'episode_length',
+  'num_episodes',
+  'policy_lag',
+  'learning_rate',
+  'loss',
+  'pg_loss',
+  'baseline_loss',
+  'entropy_loss',
+  'entropy',
+  'grad_norm',
+)
 
 
 class RunLogger:
@@ -27,6 +41,7 @@ class RunLogger:
 
   def __init__(self, config: config_lib.Config, logdir: pathlib.Path):
     """Writes config.json and opens the rest in `logdir`, which exists."""
+    self._logdir = logdir
     self._log_seconds = config.log_seconds
     text = json.dumps(dataclasses.asdict(config), indent=2) + '\n'
     (logdir / 'config.json').write_text(text)
@@ -35,8 +50,12 @@ class RunLogger:
     self._csv.writeheader()
     self._tensorboard = tensorboardX.SummaryWriter(str(logdir))
     self._bar = tqdm.tqdm(
-        total=config.num_frames, unit=' frames', unit_scale=True, smoothing=0.1,
-        dynamic_ncols=True)
+      total=config.num_frames,
+      unit=' frames',
+      unit_scale=True,
+      smoothing=0.1,
+      dynamic_ncols=True,
+    )
     self._statistics = statistics.RunStatistics(config.return_window)
     self._written = time.monotonic()
 
@@ -52,12 +71,15 @@ class RunLogger:
     return self._statistics.summary
 
   def close(self) -> None:
-    """Writes what is not written yet."""
+    """Writes what is not written yet, and draws the learning curve."""
     if self._statistics.pending:
       self._write()
     self._bar.close()
     self._file.close()
     self._tensorboard.close()
+    plot.learning_curve(
+      self._logdir / 'metrics.csv', self._logdir / 'learning_curve.png'
+    )
 
   def _write(self) -> None:
     row = self._statistics.row()
@@ -69,8 +91,10 @@ class RunLogger:
         self._tensorboard.add_scalar(name, value, row['num_frames'])
     self._tensorboard.flush()
     self._bar.set_postfix_str(
-        f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
-        f'lag {row["policy_lag"]:.1f}', refresh=False)
+      f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
+      f'lag {row["policy_lag"]:.1f}',
+      refresh=False,
+    )
     self._bar.update(min(row['num_frames'], self._bar.total) - self._bar.n)
 
 

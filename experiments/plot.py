@@ -14,10 +14,15 @@ def learning_curve(metrics_csv: pathlib.Path, png: pathlib.Path) -> None:
   recent = [float(row['mean_return']) for row in rows]
   fig = figure.Figure(figsize=(7, 4), layout='constrained')
   axes = fig.add_subplot()
-  ended = [(int(row['num_frames']), float(row['episode_return']))
-           for row in rows if row['episode_return']]
+  ended = [
+    (int(row['num_frames']), float(row['episode_return']))
+    for row in rows
+    if row['episode_return']
+  ]
   if ended:
-    axes.plot(*zip(*ended), color='C0', alpha=0.3, label='episodes since last row')
+    axes.plot(
+      *zip(*ended), color='C0', alpha=0.3, label='episodes since last row'
+    )
   axes.plot(frames, recent, color='C0', label='mean of the last episodes')
   axes.set_xlabel('environment frames')
   axes.set_ylabel('episode return')

@@ -2,7 +2,8 @@
 
 import collections
 import time
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from agents import learner
 
 class Summary(NamedTuple):
   """A run in short."""
+
   num_frames: int
   num_updates: int
   num_episodes: int
@@ -55,26 +57,31 @@ class RunStatistics:
     """The run so far."""
     frames = self._progress.num_frames if self._progress else 0
     updates = self._progress.num_updates if self._progress else 0
-    return Summary(frames, updates, self._num_episodes,
-                   time.monotonic() - self._start, _mean(self._recent))
+    return Summary(
+      frames,
+      updates,
+      self._num_episodes,
+      time.monotonic() - self._start,
+      _mean(self._recent),
+    )
 
   def row(self) -> dict[str, Any]:
-    """Means over the updates since the last row; NaN where there was nothing."""
+    """Means over the updates since the last row; NaN where none was."""
     metrics = jax.device_get(self._metrics)
     means = {name: _mean([m[name] for m in metrics]) for name in metrics[0]}
     now, summary = time.monotonic(), self.summary
     frames = summary.num_frames - self._row_frames
     row = means | {
-        'num_frames': summary.num_frames,
-        'num_updates': summary.num_updates,
-        'seconds': summary.seconds,
-        'frames_per_second': frames / (now - self._row_start),
-        'episode_return': _mean(self._returns),
-        'mean_return': summary.mean_return,
-        'episode_length': _mean(self._lengths),
-        'num_episodes': summary.num_episodes,
-        'policy_lag': _mean(self._lags),
-        'learning_rate': self._progress.learning_rate,
+      'num_frames': summary.num_frames,
+      'num_updates': summary.num_updates,
+      'seconds': summary.seconds,
+      'frames_per_second': frames / (now - self._row_start),
+      'episode_return': _mean(self._returns),
+      'mean_return': summary.mean_return,
+      'episode_length': _mean(self._lengths),
+      'num_episodes': summary.num_episodes,
+      'policy_lag': _mean(self._lags),
+      'learning_rate': self._progress.learning_rate,
     }
     self._row_start, self._row_frames = now, summary.num_frames
     self._clear()

@@ -7,19 +7,19 @@ from vtrace.losses import policy_gradient_loss
 from vtrace.rewards import abs_one
 from vtrace.rewards import soft_asymmetric
 from vtrace.rewards import soft_asymmetric_paper
+from vtrace.targets import VTraceReturns
 from vtrace.targets import from_importance_weights
 from vtrace.targets import from_logits
-from vtrace.targets import VTraceReturns
 
 __all__ = [
-    'VTraceReturns',
-    'abs_one',
-    'baseline_loss',
-    'entropy_loss',
-    'from_importance_weights',
-    'from_logits',
-    'impala_loss',
-    'policy_gradient_loss',
-    'soft_asymmetric',
-    'soft_asymmetric_paper',
+  'VTraceReturns',
+  'abs_one',
+  'baseline_loss',
+  'entropy_loss',
+  'from_importance_weights',
+  'from_logits',
+  'impala_loss',
+  'policy_gradient_loss',
+  'soft_asymmetric',
+  'soft_asymmetric_paper',
 ]

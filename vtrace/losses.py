@@ -35,21 +35,21 @@ def entropy_loss(entropy: Array, mask: Array) -> Array:
 
 
 def impala_loss(
-    *,
-    behaviour_log_probs: Array,
-    target_log_probs: Array,
-    entropy: Array,
-    values: Array,
-    bootstrap_value: Array,
-    rewards: Array,
-    discounts: Array,
-    mask: Array,
-    baseline_cost: float,
-    entropy_cost: float,
-    clip_rho_threshold: float | None = 1.0,
-    clip_c_threshold: float | None = 1.0,
-    clip_pg_rho_threshold: float | None = 1.0,
-    lambda_: float = 1.0,
+  *,
+  behaviour_log_probs: Array,
+  target_log_probs: Array,
+  entropy: Array,
+  values: Array,
+  bootstrap_value: Array,
+  rewards: Array,
+  discounts: Array,
+  mask: Array,
+  baseline_cost: float,
+  entropy_cost: float,
+  clip_rho_threshold: float | None = 1.0,
+  clip_c_threshold: float | None = 1.0,
+  clip_pg_rho_threshold: float | None = 1.0,
+  lambda_: float = 1.0,
 ) -> tuple[Array, dict[str, Array]]:
   """sum(pg + baseline_cost * baseline + entropy_cost * entropy).
 
@@ -80,24 +80,33 @@ def impala_loss(
     AssertionError: if the shapes do not agree.
   """
   chex.assert_equal_shape(
-      [behaviour_log_probs, target_log_probs, entropy, values, rewards, mask])
+    [behaviour_log_probs, target_log_probs, entropy, values, rewards, mask]
+  )
   # What was ignored, or what pi cannot do, weighs nothing. Its log-probability
   # is replaced before it meets a zero: 0 * -inf is NaN, in gradients too.
   weighs = mask & ~jnp.isneginf(target_log_probs)
   target_log_probs = jnp.where(weighs, target_log_probs, 0.0)
   log_rhos = jnp.where(weighs, target_log_probs - behaviour_log_probs, -jnp.inf)
   returns = targets.from_importance_weights(
-      log_rhos, discounts, rewards, values, bootstrap_value,
-      clip_rho_threshold=clip_rho_threshold,
-      clip_c_threshold=clip_c_threshold,
-      clip_pg_rho_threshold=clip_pg_rho_threshold,
-      lambda_=lambda_)
+    log_rhos,
+    discounts,
+    rewards,
+    values,
+    bootstrap_value,
+    clip_rho_threshold=clip_rho_threshold,
+    clip_c_threshold=clip_c_threshold,
+    clip_pg_rho_threshold=clip_pg_rho_threshold,
+    lambda_=lambda_,
+  )
   terms = {
-      'pg_loss': policy_gradient_loss(target_log_probs, returns.pg_advantages),
-      'baseline_loss': baseline_loss(returns.vs, values),
-      'entropy_loss': entropy_loss(entropy, mask),
+    'pg_loss': policy_gradient_loss(target_log_probs, returns.pg_advantages),
+    'baseline_loss': baseline_loss(returns.vs, values),
+    'entropy_loss': entropy_loss(entropy, mask),
   }
   terms = {name: jnp.sum(term) for name, term in terms.items()}
-  loss = (terms['pg_loss'] + baseline_cost * terms['baseline_loss'] +
-          entropy_cost * terms['entropy_loss'])
+  loss = (
+    terms['pg_loss']
+    + baseline_cost * terms['baseline_loss']
+    + entropy_cost * terms['entropy_loss']
+  )
   return loss, terms

@@ -15,13 +15,14 @@ def soft_asymmetric(rewards: Array) -> Array:
   """The optimistic asymmetric clipping behind the DMLab-30 scores.
 
   5 s where r >= 0 and 1.5 s where r < 0, with s = tanh(r / 5). This is the
-  authors' released code; the published scores came from it. `rewards`: any shape.
+  authors' released code; the published scores came from it. `rewards`: any
+  shape.
   """
   squeezed = jnp.tanh(rewards / 5.0)
   return jnp.where(rewards < 0, 0.3 * squeezed, squeezed) * 5.0
 
 
 def soft_asymmetric_paper(rewards: Array) -> Array:
-  """The same idea as figure D.1 defines it: 0.3 min(tanh r, 0) + 5 max(tanh r, 0)."""
+  """Figure D.1's definition: 0.3 min(tanh r, 0) + 5 max(tanh r, 0)."""
   squeezed = jnp.tanh(rewards)
   return 0.3 * jnp.minimum(squeezed, 0.0) + 5.0 * jnp.maximum(squeezed, 0.0)

@@ -18,21 +18,22 @@ Array = jax.Array
 
 class VTraceReturns(NamedTuple):
   """What V-trace gives the losses; no gradient flows through either."""
+
   vs: Array  # [T, ...]: the value targets v_s.
   pg_advantages: Array  # [T, ...]: the weights of grad log pi(a_s|x_s).
 
 
 def from_importance_weights(
-    log_rhos: Array,
-    discounts: Array,
-    rewards: Array,
-    values: Array,
-    bootstrap_value: Array,
-    *,
-    clip_rho_threshold: float | None = 1.0,
-    clip_c_threshold: float | None = 1.0,
-    clip_pg_rho_threshold: float | None = 1.0,
-    lambda_: float = 1.0,
+  log_rhos: Array,
+  discounts: Array,
+  rewards: Array,
+  values: Array,
+  bootstrap_value: Array,
+  *,
+  clip_rho_threshold: float | None = 1.0,
+  clip_c_threshold: float | None = 1.0,
+  clip_pg_rho_threshold: float | None = 1.0,
+  lambda_: float = 1.0,
 ) -> VTraceReturns:
   r"""V-trace targets from log importance weights.
 
@@ -51,15 +52,16 @@ def from_importance_weights(
   Args:
     log_rhos: log w_t, `[T, ...]`. A weight of zero, -inf, makes its step vanish
       exactly: no correction, no trace through it, no advantage, and v_s = V.
-    discounts: gamma_t, `[T, ...]`: the discount applied after step t, zero where
-      the episode terminates.
+    discounts: gamma_t, `[T, ...]`: the discount applied after step t, zero
+      where the episode terminates.
     rewards: r_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
     bootstrap_value: V(x_T), `[...]`.
     clip_rho_threshold: rho_bar, which decides the value function that is learnt
       (equation 3). None: no clipping.
     clip_c_threshold: c_bar, which decides only how fast. None: no clipping.
-    clip_pg_rho_threshold: the clip of the advantages' weights. None: no clipping.
+    clip_pg_rho_threshold: the clip of the advantages' weights. None: no
+      clipping.
     lambda_: the mixing of n-step targets, remark 2.
 
   Returns:
@@ -71,7 +73,8 @@ def from_importance_weights(
   chex.assert_equal_shape([log_rhos, discounts, rewards, values])
   chex.assert_shape(bootstrap_value, jnp.shape(values)[1:])
   log_rhos, discounts, rewards, values, bootstrap_value = jax.lax.stop_gradient(
-      (log_rhos, discounts, rewards, values, bootstrap_value))
+    (log_rhos, discounts, rewards, values, bootstrap_value)
+  )
 
   weights = jnp.exp(log_rhos)
   rhos = _clip(weights, clip_rho_threshold)
@@ -87,14 +90,14 @@ def from_importance_weights(
 
 
 def from_logits(
-    behaviour_policy_logits: Array,
-    target_policy_logits: Array,
-    actions: Array,
-    discounts: Array,
-    rewards: Array,
-    values: Array,
-    bootstrap_value: Array,
-    **thresholds: float | None,
+  behaviour_policy_logits: Array,
+  target_policy_logits: Array,
+  actions: Array,
+  discounts: Array,
+  rewards: Array,
+  values: Array,
+  bootstrap_value: Array,
+  **thresholds: float | None,
 ) -> VTraceReturns:
   """V-trace targets for a categorical policy given by its logits.
 
@@ -118,13 +121,15 @@ def from_logits(
   """
   chex.assert_equal_shape([behaviour_policy_logits, target_policy_logits])
   behaviour, target = jax.lax.stop_gradient(
-      (behaviour_policy_logits, target_policy_logits))
+    (behaviour_policy_logits, target_policy_logits)
+  )
   log_mu = _log_prob(behaviour, actions)
   log_pi = _log_prob(target, actions)
   # -inf minus -inf would be NaN; what pi cannot do weighs nothing.
   log_rhos = jnp.where(jnp.isneginf(log_pi), -jnp.inf, log_pi - log_mu)
   return from_importance_weights(
-      log_rhos, discounts, rewards, values, bootstrap_value, **thresholds)
+    log_rhos, discounts, rewards, values, bootstrap_value, **thresholds
+  )
 
 
 def _clip(weights: Array, threshold: float | None) -> Array:
@@ -147,7 +152,9 @@ def _discounted_sum(xs: Array, discounts: Array) -> Array:
     acc = x + discount * acc
     return acc, acc
 
-  _, ys = jax.lax.scan(step, jnp.zeros_like(xs[0]), (xs, discounts), reverse=True)
+  _, ys = jax.lax.scan(
+    step, jnp.zeros_like(xs[0]), (xs, discounts), reverse=True
+  )
   return ys
 
 

@@ -1,0 +1,30 @@
+"""The package: `pip install -e .`; extras: dev (tests and lint), cuda."""
+
+import setuptools
+
+setuptools.setup(
+  name='impala-jax',
+  version='0.1.0',
+  description='IMPALA with V-trace, in JAX.',
+  license='Apache-2.0',
+  packages=['vtrace', 'agents', 'envs', 'experiments'],
+  python_requires='>=3.11',
+  install_requires=[
+    'absl-py',
+    'chex',
+    'dm-env',
+    'dm-haiku',
+    'envpool',
+    'jax',
+    'jaxlib',
+    'matplotlib',
+    'numpy',
+    'optax',
+    'tensorboardX',
+    'tqdm',
+  ],
+  extras_require={
+    'cuda': ['jax[cuda12]'],
+    'dev': ['hypothesis', 'pytest', 'rlax', 'ruff', 'setuptools'],
+  },
+)

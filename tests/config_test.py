@@ -1,0 +1,65 @@
+"""Configurations: presets, and sentences for what cannot be."""
+
+import dataclasses
+
+import pytest
+
+from experiments import config as config_lib
+
+
+def test_defaults_are_the_papers_atari_values():
+  config = config_lib.from_preset('atari')
+  assert config == config_lib.Config()
+  expected = dict(
+    unroll_length=20,
+    batch_size=32,
+    discount=0.99,
+    baseline_cost=0.5,
+    entropy_cost=0.01,
+    rmsprop_decay=0.99,
+    rmsprop_epsilon=0.01,
+    learning_rate=6e-4,
+    max_grad_norm=40.0,
+    reward_clipping='abs_one',
+    num_frames=200_000_000,
+    use_lstm=False,
+    clip_rho_threshold=1.0,
+    clip_c_threshold=1.0,
+    lambda_=1.0,
+  )
+  assert {k: getattr(config, k) for k in expected} == expected
+
+
+def test_an_override_wins_over_the_preset():
+  config = config_lib.from_preset('catch', learning_rate=0.5)
+  assert config.env == 'Catch' and config.learning_rate == 0.5
+
+
+@pytest.mark.parametrize('preset', config_lib.PRESETS)
+def test_every_preset_is_possible_on_one_device(preset):
+  config_lib.check(config_lib.from_preset(preset), num_devices=1)
+
+
+@pytest.mark.parametrize(
+  'settings,devices,match',
+  (
+    (dict(batch_size=48), 1, 'multiple of --envs_per_actor=32'),
+    (dict(), 5, 'does not divide over the 5 devices'),
+    (dict(unrolls_per_pass=5), 1, 'does not divide the 32 unrolls'),
+    (dict(num_actors=0), 1, '--num_actors must be at least 1'),
+    (dict(seed=-1), 1, '--seed must be at least 0'),
+  ),
+)
+def test_what_cannot_be_is_refused(settings, devices, match):
+  with pytest.raises(config_lib.ConfigError, match=match):
+    config_lib.check(config_lib.from_preset('catch', **settings), devices)
+
+
+def test_unknown_presets_name_near_matches():
+  with pytest.raises(config_lib.ConfigError, match='Did you mean catch'):
+    config_lib.from_preset('cath')
+
+
+def test_every_field_has_help():
+  for field in dataclasses.fields(config_lib.Config):
+    assert len(field.metadata['help']) > 10

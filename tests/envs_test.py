@@ -1,0 +1,187 @@
+"""The worlds keep the conventions of `environment.Environment`."""
+
+import sys
+
+import dm_env
+import numpy as np
+import pytest
+
+from envs import atari
+from envs import catch
+from envs import envpool_env
+from envs import registry
+
+FIRST, MID, LAST = 0, 1, 2
+TASKS = (
+  'Catch',
+  'CartPole-v1',
+  'MiniGrid-Empty-5x5-v0',
+  'FrozenLake-v1',
+  'Breakout-v5',
+)
+
+
+def leaves(tree):
+  return list(tree.values()) if isinstance(tree, dict) else [tree]
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_every_world_keeps_the_conventions(task):
+  world = registry.make(task, num_envs=3, seed=1)
+  specs = leaves(world.observation_spec())
+  rng = np.random.default_rng(0)
+  before = world.reset()
+  assert np.all(before.step_type == FIRST)
+  for _ in range(60):
+    actions = rng.integers(
+      world.action_spec().num_values, size=3, dtype=np.int32
+    )
+    kept = [np.array(x) for x in leaves(before.observation)]
+    timestep = world.step(actions)
+    assert timestep.reward.dtype == timestep.discount.dtype == np.float32
+    assert timestep.step_type.shape == timestep.reward.shape == (3,)
+    for leaf, spec in zip(leaves(timestep.observation), specs, strict=True):
+      assert leaf.shape == (3, *spec.shape) and leaf.dtype == spec.dtype
+    for old, new in zip(kept, leaves(before.observation)):
+      np.testing.assert_array_equal(old, new)  # Buffers are never reused.
+    first = timestep.step_type == FIRST
+    np.testing.assert_array_equal(first, before.step_type == LAST)
+    np.testing.assert_array_equal(timestep.reward[first], 0)
+    np.testing.assert_array_equal(timestep.discount[first], 1)
+    before = timestep
+  world.close()
+
+
+@pytest.mark.parametrize('task', ('Catch', 'CartPole-v1', 'Breakout-v5'))
+def test_a_seed_decides_everything(task):
+  def play(seed):
+    world = registry.make(task, num_envs=2, seed=seed)
+    steps = [world.reset()]
+    for t in range(40):
+      steps.append(world.step(np.full([2], t % 2, np.int32)))
+    return np.stack([s.observation for s in steps])
+
+  np.testing.assert_array_equal(play(3), play(3))
+  assert np.any(play(3) != play(4))
+
+
+def test_catch_is_played_as_written():
+  world = catch.Catch(64, seed=0)
+  timestep = world.reset()
+  column = np.argmax(timestep.observation[:, 0], axis=1)
+  assert set(column) == set(range(5))  # The ball starts in any column,
+  paddle = np.argmax(timestep.observation[:, 9], axis=1)
+  np.testing.assert_array_equal(paddle, 2)  # the paddle in the middle.
+  for t in range(1, 9):
+    move = np.sign(column - paddle)  # Half the boards follow the ball,
+    move[32:] = np.where(column[32:] < 2, 1, -1)  # half flee it.
+    timestep = world.step(move + 1)
+    paddle = np.clip(paddle + move, 0, 4)
+    expected = np.zeros([64, 10, 5])
+    expected[np.arange(64), t, column] = 1.0
+    expected[np.arange(64), 9, paddle] = 1.0
+    np.testing.assert_array_equal(timestep.observation, expected)
+    np.testing.assert_array_equal(timestep.step_type, MID)
+    np.testing.assert_array_equal(timestep.reward, 0.0)
+    np.testing.assert_array_equal(timestep.discount, 1.0)
+  timestep = world.step(np.ones([64], np.int32))
+  np.testing.assert_array_equal(timestep.step_type, LAST)
+  np.testing.assert_array_equal(timestep.discount, 0.0)
+  np.testing.assert_array_equal(timestep.reward[:32], 1.0)
+  np.testing.assert_array_equal(timestep.reward[32:], -1.0)
+
+
+def test_truncation_keeps_the_discount_and_termination_does_not():
+  cut = envpool_env.EnvPool('CartPole-v1', 2, 0, max_episode_steps=5)
+  cut.reset()
+  for _ in range(5):
+    timestep = cut.step(np.array([0, 1], np.int32))
+  np.testing.assert_array_equal(timestep.step_type, LAST)
+  np.testing.assert_array_equal(timestep.discount, 1.0)
+  falls = envpool_env.EnvPool('CartPole-v1', 2, 0)
+  timestep = falls.reset()
+  while not np.any(timestep.step_type == LAST):
+    timestep = falls.step(np.zeros([2], np.int32))
+  np.testing.assert_array_equal(
+    timestep.discount[timestep.step_type == LAST], 0.0
+  )
+
+
+def breakout_discounts(life_loss_ends_episode):
+  """(lost a life, whole game over, discounts) of a game of doing little."""
+  world = atari.Atari('Breakout-v5', 1, 0, life_loss_ends_episode)
+  world.reset()
+  lives, rows = [5], []
+  while True:
+    timestep = world.step(np.array([1 + len(rows) % 2], np.int32))
+    lives.append(int(world._lives[0]))
+    rows.append(
+      (
+        lives[-1] < lives[-2],
+        timestep.step_type[0] == LAST,
+        timestep.discount[0],
+        timestep.step_type[0] == FIRST,
+      )
+    )
+    if rows[-1][1]:
+      break
+  return np.array(rows)
+
+
+def test_life_loss_is_a_discount_of_0_within_a_whole_game():
+  lost, over, discount, first = breakout_discounts(True).T
+  assert np.sum(lost) == 5 and np.sum(over) == 1 and not np.any(first)
+  np.testing.assert_array_equal(discount, 1 - lost)
+  lost, over, discount, _ = breakout_discounts(False).T
+  assert np.sum(lost) == 5
+  np.testing.assert_array_equal(discount, 1 - over)
+
+
+def test_atari_is_preprocessed_as_the_paper_says():
+  world = registry.make('Pong-v5', num_envs=2, seed=0)
+  config = world._pool.config
+  expected = dict(
+    frame_skip=4,
+    stack_num=4,
+    img_height=84,
+    img_width=84,
+    gray_scale=True,
+    noop_max=30,
+    max_episode_steps=27_000,
+    use_fire_reset=False,
+    episodic_life=False,
+    reward_clip=False,
+    repeat_action_probability=0.0,
+    full_action_space=False,
+  )
+  assert {name: config[name] for name in expected} == expected
+  assert world.observation_spec().shape == (84, 84, 4)
+  assert world.frames_per_step == 4
+  assert world.action_spec() == dm_env.specs.DiscreteArray(6)
+  # The last axis is time: the newest frame becomes the last but one.
+  world.reset()
+  a, b = (world.step(np.zeros([2], np.int32)).observation for _ in range(2))
+  np.testing.assert_array_equal(a[..., 1:], b[..., :-1])
+
+
+@pytest.mark.parametrize(
+  'name,match',
+  (
+    ('Pnog-v5', 'Did you mean .*Pong-v5'),
+    ('catch', 'Did you mean Catch'),
+    ('CartPole', 'CartPole-v1'),
+    ('qqqqqq', 'Unknown environment .qqqqqq.'),
+  ),
+)
+def test_unknown_environments_name_near_matches(name, match):
+  with pytest.raises(registry.UnknownEnvironmentError, match=match):
+    registry.make(name, 1, 0)
+
+
+def test_without_envpool_catch_still_works(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'envpool', None)
+  registry.make('Catch', 1, 0)
+  with pytest.raises(registry.UnknownEnvironmentError, match='Catch'):
+    registry.make('catch', 1, 0)
+  with pytest.raises(envpool_env.EnvPoolMissingError, match='not installed'):
+    registry.make('Pong-v5', 1, 0)

@@ -1,0 +1,201 @@
+"""The update: how many devices share it, or how it is cut, changes nothing."""
+
+import functools
+
+import dm_env
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import agent as agent_lib
+from agents import batcher
+from agents import learner
+from agents import optimizer as optimizer_lib
+from agents import trajectory
+import vtrace
+
+T, B, ACTIONS = 5, 8, 3
+SPEC = dm_env.specs.Array((4,), np.float32)
+
+
+def make_batch(seed):
+  """Random rows `[T+1, B]`, resets among them, with an LSTM's core state."""
+  rng = np.random.default_rng(seed)
+  step_type = rng.choice([0, 1, 2], p=[0.1, 0.8, 0.1], size=(T + 1, B))
+  normal = lambda *shape: np.float32(rng.normal(size=shape))
+  timestep = dm_env.TimeStep(
+    np.int32(step_type),
+    normal(T + 1, B),
+    np.float32(rng.choice([0, 1], size=(T + 1, B))),
+    normal(T + 1, B, 4),
+  )
+  core = make_agent().initial_state(B)
+  return trajectory.Trajectory(
+    trajectory.Row(
+      timestep,
+      np.int32(rng.integers(ACTIONS, size=(T + 1, B))),
+      -np.abs(normal(T + 1, B)),
+    ),
+    jax.tree.map(lambda x: normal(*x.shape), core),
+  )
+
+
+@functools.cache
+def make_agent():
+  return agent_lib.make_agent(
+    SPEC, dm_env.specs.DiscreteArray(ACTIONS), torso='mlp', use_lstm=True
+  )
+
+
+def make_update(**settings):
+  return learner.make_update(
+    make_agent(),
+    optimizer_lib.rmsprop(epsilon=0.1),
+    **(
+      dict(
+        discount=0.9,
+        clip_rewards=vtrace.abs_one,
+        baseline_cost=0.5,
+        entropy_cost=0.01,
+      )
+      | settings
+    ),
+  )
+
+
+def initial_state(num_devices=1):
+  return learner.init(
+    make_agent(),
+    optimizer_lib.rmsprop(epsilon=0.1),
+    jax.random.key(0),
+    jax.devices()[:num_devices],
+  )
+
+
+def split(batch, parts):
+  """`[D, ...]`, the environments dealt to D parts."""
+
+  def cut(axis):
+    return lambda x: np.stack(np.split(x, parts, axis=axis))
+
+  return trajectory.Trajectory(
+    jax.tree.map(cut(1), batch.rows), jax.tree.map(cut(0), batch.core_state)
+  )
+
+
+def train(num_devices, **settings):
+  """Parameters and last metrics after 10 updates."""
+  devices = jax.devices()[:num_devices]
+  update = learner.parallelize(make_update(**settings), devices)
+  state = initial_state(num_devices)
+  for seed in range(10):
+    state, metrics = update(state, split(make_batch(seed), num_devices), 0.02)
+    jax.block_until_ready(state)
+  return state.params, metrics
+
+
+@pytest.fixture(scope='module')
+def on_one_device():
+  return train(1)
+
+
+def assert_close(a, b):
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b
+  )
+
+
+@pytest.mark.parametrize('num_devices', (2, 8))
+def test_any_number_of_devices_gives_the_same_parameters(
+  num_devices, on_one_device
+):
+  params, metrics = train(num_devices)
+  assert_close(params, on_one_device[0])
+  assert_close(metrics, on_one_device[1])
+
+
+def test_training_changed_the_parameters(on_one_device):
+  moved = jax.tree.map(
+    lambda a, b: float(jnp.max(jnp.abs(a - b))),
+    on_one_device[0],
+    initial_state().params,
+  )
+  assert min(jax.tree.leaves(moved)) > 1e-4
+
+
+@pytest.mark.parametrize('unrolls_per_pass', (1, 4))
+def test_accumulating_over_unrolls_gives_the_same_parameters(
+  unrolls_per_pass, on_one_device
+):
+  params, metrics = train(1, unrolls_per_pass=unrolls_per_pass)
+  assert_close(params, on_one_device[0])
+  assert_close(metrics, on_one_device[1])
+
+
+def test_accumulating_refuses_what_does_not_divide():
+  with pytest.raises(ValueError, match='do not divide'):
+    train(1, unrolls_per_pass=3)
+
+
+def test_the_update_knows_no_pmap():
+  batch = make_batch(0)
+  vmapped = jax.jit(
+    jax.vmap(
+      make_update(),
+      axis_name=learner.AXIS,
+      in_axes=(None, 0, None),
+      out_axes=None,
+    )
+  )
+  pmapped = learner.parallelize(make_update(), jax.devices()[:2])
+  a = vmapped(initial_state(), split(batch, 2), 0.02)
+  b = pmapped(initial_state(2), split(batch, 2), 0.02)
+  assert_close(a, b)
+
+
+def test_the_step_is_the_learning_rate_times_the_direction():
+  update = learner.parallelize(make_update(), jax.devices()[:1])
+  start, batch = initial_state(), split(make_batch(0), 1)
+  steps = [
+    jax.tree.map(
+      jnp.subtract, update(start, batch, rate)[0].params, start.params
+    )
+    for rate in (0.1, 0.2)
+  ]
+  assert_close(jax.tree.map(lambda x: 2 * x, steps[0]), steps[1])
+
+
+def test_learn_counts_frames_publishes_and_stops():
+  published = []
+  batches = [
+    batcher.Batch(
+      split(make_batch(i), 1),
+      30,
+      np.array([i - 1, i]),
+      np.zeros(0),
+      np.zeros(0),
+    )
+    for i in range(10)
+  ]
+  devices = jax.devices()[:1]
+  steps = list(
+    learner.learn(
+      initial_state(),
+      iter(batches),
+      learner.parallelize(make_update(), devices),
+      lambda version, params: published.append((version, params)),
+      learning_rate=lambda frames: 1.0 / (1 + frames),
+      frames_per_step=4,
+      total_frames=300,
+    )
+  )
+  assert [s.num_frames for s in steps] == [120, 240, 360]
+  assert [s.num_updates for s in steps] == [1, 2, 3]
+  np.testing.assert_allclose(
+    [s.learning_rate for s in steps], [1, 1 / 121, 1 / 241]
+  )
+  np.testing.assert_allclose([s.policy_lag for s in steps], 0.5)
+  assert [version for version, _ in published] == [1, 2, 3]
+  assert_close(published[-1][1], steps[-1].train_state.params)
+  assert len(jax.tree.leaves(published[-1][1])[0].devices()) == 1

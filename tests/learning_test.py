@@ -1,0 +1,19 @@
+"""It learns: Catch, feed-forward and recurrent, as `make train` runs it."""
+
+import re
+
+import pytest
+
+from tests import scripts_test
+
+
+@pytest.mark.parametrize('flags', ([], ['--use_lstm']), ids=('ff', 'lstm'))
+def test_catch_is_learnt(flags, tmp_path):
+  logdir = tmp_path / 'run'
+  result = scripts_test.run_train(f'--logdir={logdir}', *flags)
+  assert result.returncode == 0, result.stderr
+  said = re.search(r'last 200 episodes: (-?[\d.]+)', result.stdout)
+  assert float(said.group(1)) >= 0.95
+  rows = scripts_test.read_metrics(logdir)
+  assert float(rows[-1]['mean_return']) >= 0.95
+  assert float(rows[0]['episode_return']) < 0.5  # It was not born with it.

@@ -1,0 +1,164 @@
+"""The commands as a user types them: records, and sentences for bad input."""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+REQUIRED_COLUMNS = {
+  'num_frames',
+  'num_updates',
+  'seconds',
+  'frames_per_second',
+  'episode_return',
+  'episode_length',
+  'num_episodes',
+  'policy_lag',
+  'loss',
+  'entropy',
+  'grad_norm',
+}
+
+
+def run_train(*args, path='', devices=1):
+  environment = os.environ | {
+    'PYTHONPATH': f'{path}{os.pathsep}{ROOT}',
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+  }
+  return subprocess.run(
+    [sys.executable, '-m', 'experiments.train', *args],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    env=environment,
+    timeout=300,
+    check=False,
+  )
+
+
+def read_metrics(logdir):
+  with open(logdir / 'metrics.csv', newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_records(tmp_path):
+  logdir = tmp_path / 'new' / 'run'
+  result = run_train(
+    '--preset=catch',
+    '--num_frames=30000',
+    '--seed=3',
+    f'--logdir={logdir}',
+    '--log_seconds=0.1',
+  )
+  assert result.returncode == 0, result.stderr
+  config = json.loads((logdir / 'config.json').read_text())
+  assert config['seed'] == 3 and config['env'] == 'Catch'
+  rows = read_metrics(logdir)
+  assert len(rows) >= 3 and set(rows[0]) >= REQUIRED_COLUMNS
+  frames = [int(row['num_frames']) for row in rows]
+  assert frames == sorted(set(frames)) and frames[-1] >= 30_000
+  assert all(float(row['frames_per_second']) > 0 for row in rows)
+  assert float(rows[-1]['episode_length']) == 9.0
+  assert list(logdir.glob('events.out.tfevents.*'))
+  png = (logdir / 'learning_curve.png').read_bytes()
+  assert png.startswith(b'\x89PNG') and len(png) > 5_000
+  for name in (
+    'config.json',
+    'metrics.csv',
+    'learning_curve.png',
+    'tensorboard',
+  ):
+    assert name in result.stdout
+  assert 'lag' in result.stderr and 'return' in result.stderr  # The bar.
+
+  again = run_train('--preset=catch', f'--logdir={logdir}')
+  assert_refused(again, 'already holds a run')
+  assert read_metrics(logdir) == rows
+
+
+@pytest.mark.parametrize(
+  'flags',
+  (
+    ('--env=Breakout-v5', '--preset=atari', '--torso=shallow'),
+    ('--env=Pong-v5', '--preset=atari', '--torso=deep', '--unrolls_per_pass=2'),
+    ('--env=CartPole-v1', '--preset=catch', '--use_lstm'),
+    ('--env=MiniGrid-Empty-5x5-v0', '--preset=catch'),
+  ),
+  ids=lambda f: f[0],
+)
+def test_other_worlds_train(flags, tmp_path):
+  result = run_train(
+    *flags,
+    f'--logdir={tmp_path / "run"}',
+    '--num_frames=400',
+    '--envs_per_actor=4',
+    '--batch_size=8',
+    '--unroll_length=5',
+  )
+  assert result.returncode == 0, result.stderr
+  assert int(read_metrics(tmp_path / 'run')[-1]['num_frames']) >= 400
+
+
+def test_several_devices_train(tmp_path):
+  result = run_train(
+    '--num_frames=3000', f'--logdir={tmp_path / "run"}', devices=4
+  )
+  assert result.returncode == 0, result.stderr
+
+
+def assert_refused(result, sentence):
+  """One line, status 2, no traceback."""
+  assert result.returncode == 2, result.stderr
+  lines = result.stderr.strip().splitlines()
+  assert len(lines) == 1 and lines[0].startswith('error: '), result.stderr
+  assert sentence in lines[0]
+  assert not result.stdout
+
+
+@pytest.mark.parametrize(
+  'flags,sentence',
+  (
+    (['--preset=atary'], 'Did you mean atari'),
+    (['--env=Pnog-v5'], 'Pong-v5'),
+    (['--env=Pendulum-v1'], 'Unsupported action space'),
+    (['--torso=deep'], 'needs one image'),
+    (['--torso=wide'], 'Unknown torso'),
+    (['--reward_clipping=abs_two'], 'Did you mean abs_one'),
+    (['--batch_size=40'], 'not a multiple'),
+    (['--nonsense=1'], "Unknown command line flag 'nonsense'"),
+    (['--num_frames=many'], 'num_frames'),
+    (['catch'], "Unexpected argument 'catch'"),
+  ),
+  ids=lambda x: str(x),
+)
+def test_bad_input_gets_a_sentence(flags, sentence, tmp_path):
+  result = run_train(f'--logdir={tmp_path / "run"}', *flags)
+  assert_refused(result, sentence)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_batch_that_does_not_divide_over_devices(tmp_path):
+  result = run_train(f'--logdir={tmp_path / "run"}', devices=3)
+  assert_refused(result, 'does not divide over the 3 devices')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_log_directory_that_cannot_be_written(tmp_path):
+  (tmp_path / 'file').write_text('')
+  assert_refused(
+    run_train(f'--logdir={tmp_path / "file" / "run"}'), 'Cannot write'
+  )
+
+
+def test_envpool_missing(tmp_path):
+  (tmp_path / 'envpool.py').write_text('raise ImportError("no envpool here")\n')
+  result = run_train(
+    '--preset=pong', f'--logdir={tmp_path / "run"}', path=tmp_path
+  )
+  assert_refused(result, 'EnvPool is not installed')
+  assert not (tmp_path / 'run').exists()

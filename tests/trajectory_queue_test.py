@@ -1,0 +1,101 @@
+"""The lock-free queue under real threads: nothing lost, everybody woken."""
+
+import threading
+import time
+
+import pytest
+
+from agents import trajectory_queue
+
+
+def test_a_ring_is_first_in_first_out_and_bounded():
+  ring = trajectory_queue.Ring(2)
+  assert ring.try_get() == (False, None)
+  assert ring.try_put(1) and ring.try_put(2) and not ring.try_put(3)
+  assert ring.try_get() == (True, 1)
+  assert ring.try_put(3)
+  assert [ring.try_get()[1] for _ in range(2)] == [2, 3]
+  assert len(ring) == 0
+
+
+def test_a_ring_lets_go_of_what_was_read():
+  ring = trajectory_queue.Ring(1)
+  ring.try_put('large')
+  ring.try_get()
+  assert ring._slots == [None]
+
+
+def test_threads_lose_double_and_reorder_nothing():
+  num_actors, items = 4, 3_000
+  queue = trajectory_queue.TrajectoryQueue(num_actors, capacity=2)
+
+  def write(actor):
+    for i in range(items):
+      queue.put(actor, (actor, i))
+
+  threads = [
+    threading.Thread(target=write, args=(a,)) for a in range(num_actors)
+  ]
+  for thread in threads:
+    thread.start()
+  received = [queue.get() for _ in range(num_actors * items)]
+  for thread in threads:
+    thread.join()
+  assert received == [(a, i) for i in range(items) for a in range(num_actors)]
+
+
+def test_a_full_ring_makes_its_actor_wait():
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1)
+  queue.put(0, 'a')
+  second = threading.Thread(target=queue.put, args=(0, 'b'))
+  second.start()
+  second.join(0.1)
+  assert second.is_alive()
+  assert queue.get() == 'a'
+  second.join(1)
+  assert not second.is_alive() and queue.get() == 'b'
+
+
+def test_closing_wakes_everybody_within_a_second():
+  queue = trajectory_queue.TrajectoryQueue(2, capacity=1)
+  queue.put(1, 'fills ring 1')
+  results = {}
+
+  def run(name, call):
+    results[name] = call()
+
+  threads = [
+    threading.Thread(target=run, args=('put', lambda: queue.put(1, 'late'))),
+    threading.Thread(target=run, args=('get', queue.get)),
+  ]
+  for thread in threads:
+    thread.start()
+  time.sleep(0.05)
+  start = time.monotonic()
+  queue.close()
+  for thread in threads:
+    thread.join(1)
+  assert time.monotonic() - start < 1
+  assert results == {'put': False, 'get': None}
+
+
+def test_a_dead_actor_raises_in_the_reader_with_its_error():
+  queue = trajectory_queue.TrajectoryQueue(2, capacity=1)
+  timer = threading.Timer(0.1, queue.fail, (1, ValueError('broken joystick')))
+  timer.start()
+  start = time.monotonic()
+  with pytest.raises(
+    RuntimeError, match='Actor 1 failed.*broken joystick'
+  ) as info:
+    queue.get()  # Waits for actor 0, which is silent.
+  assert time.monotonic() - start < 1
+  assert isinstance(info.value.__cause__, ValueError)
+
+
+def test_every_wait_has_a_deadline():
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.05)
+  with pytest.raises(trajectory_queue.QueueTimeout, match='waited for actor 0'):
+    queue.get()
+  queue.put(0, 'a')
+  with pytest.raises(trajectory_queue.QueueTimeout, match='Actor 0 waited'):
+    queue.put(0, 'b')
