@@ -65,7 +65,8 @@ class Config:
   unrolls_per_pass: int = _field(
     0,
     'Accumulate the gradient over groups of this many unrolls: the same '
-    'gradient, and on CPU 1 is fastest for images. 0: all at once. Ours.',
+    'gradient. 0: one at a time for images on CPU, where that is fastest, and '
+    'all at once otherwise. Ours.',
   )
   learning_rate: float = _field(
     6e-4, 'Falls linearly to 0 over all frames. G.1.'
@@ -128,7 +129,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_actors=2,
     envs_per_actor=16,
     batch_size=16,
-    unrolls_per_pass=1,
     return_window=50,
   ),
 }

@@ -89,7 +89,7 @@ def make_update(
     optimizer,
     discount=config.discount,
     clip_rewards=_REWARD_CLIPPINGS[config.reward_clipping],
-    unrolls_per_pass=config.unrolls_per_pass or None,
+    unrolls_per_pass=config.unrolls_per_pass or _unrolls_per_pass(config),
     baseline_cost=config.baseline_cost,
     entropy_cost=config.entropy_cost,
     clip_rho_threshold=_finite(config.clip_rho_threshold),
@@ -186,6 +186,12 @@ def max_policy_lag(config: config_lib.Config) -> int:
   unrolls_before = (config.queue_capacity + 1) * config.num_actors - 1
   unrolls_per_batch = config.batch_size // config.envs_per_actor
   return math.ceil(unrolls_before / unrolls_per_batch) + 2
+
+
+def _unrolls_per_pass(config: config_lib.Config) -> int | None:
+  """One unroll of images fits a CPU's cache; elsewhere the more the better."""
+  on_cpu = jax.default_backend() == 'cpu'
+  return 1 if on_cpu and config.torso != 'mlp' else None
 
 
 def _finite(threshold: float) -> float | None:
