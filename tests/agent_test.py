@@ -116,3 +116,14 @@ def test_last_action_and_reward_are_read_by_a_core_alone(use_lstm):
     agent.unroll(params, huge, core).value,
     agent.unroll(params, unit, core).value,
   )
+
+
+def test_an_episodes_first_row_has_no_last_action():
+  agent, rows = make_agent('mlp', True), make_rows('mlp')
+  params, core = agent.init(jax.random.key(0)), agent.initial_state(B)
+  first = np.asarray(trajectory.first(rows.timestep))
+  other = np.where(first, (rows.action + 1) % ACTIONS, rows.action)
+  np.testing.assert_array_equal(
+    agent.unroll(params, rows, core).value,
+    agent.unroll(params, rows._replace(action=other), core).value,
+  )

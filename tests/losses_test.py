@@ -112,3 +112,12 @@ def test_actions_the_target_cannot_take_give_no_nan():
   assert np.isfinite(total)
   np.testing.assert_array_equal(gradient[1], 0.0)
   assert np.all(np.isfinite(gradient))
+
+
+def test_each_term_stops_the_gradient_of_what_it_is_given():
+  advantages = jax.grad(
+    lambda a: jnp.sum(vtrace.policy_gradient_loss(jnp.full([3], -1.0), a))
+  )(jnp.ones(3))
+  targets = jax.grad(lambda vs: jnp.sum(vtrace.baseline_loss(vs, jnp.zeros(3))))
+  np.testing.assert_array_equal(advantages, 0.0)
+  np.testing.assert_array_equal(targets(jnp.ones(3)), 0.0)
