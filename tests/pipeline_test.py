@@ -149,7 +149,7 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
       [
         counting.true_value(t, n, discount, truncates)
         if t < n or truncates
-        else 0.0
+        else 99.0  # Nobody may bootstrap from an episode that has ended.
         for t in range(16)
       ]
       for n in lengths
