@@ -20,6 +20,8 @@ from agents import trajectory
 
 Array = jax.Array
 
+MIN_PIXELS = 20  # Less, and nothing is left after the shallow torso's strides.
+
 
 class ActorOutput(NamedTuple):
   """What the actor needs from one step."""
@@ -101,15 +103,16 @@ def make_torso(name: str, observation_spec: Any) -> torsos.Torso:
   specs = jax.tree.leaves(_without_instruction(observation_spec))
   if len(specs) != 1 or not is_image(specs[0]):
     raise ValueError(
-      f'The {name} torso needs one image of at least 36x36 pixels, [H, W, C]; '
+      f'The {name} torso needs one image of at least '
+      f'{MIN_PIXELS}x{MIN_PIXELS} pixels, [H, W, C]; '
       f'the environment gives {observation_spec}. The mlp torso takes any.'
     )
   return images[name]
 
 
 def is_image(spec: dm_env.specs.Array) -> bool:
-  """Whether the convolutional torsos can read it, `[H, W, C]`."""
-  return len(spec.shape) == 3 and min(spec.shape[:2]) >= 36
+  """Whether the convolutional torsos can read it: `[H, W, C]`, large enough."""
+  return len(spec.shape) == 3 and min(spec.shape[:2]) >= MIN_PIXELS
 
 
 def _without_instruction(observation_spec: Any) -> Any:

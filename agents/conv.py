@@ -1,11 +1,11 @@
 """A two-dimensional convolution whose gradient is fast on CPU too.
 
-Same parameters, same value and same gradient as `hk.Conv2D`. XLA's convolution
-is fast forward and slow backward on CPU (design measurement on 2 cores, shallow
-torso: 1,600 observations/s for a gradient against 4,100 as below), so there the
-differentiated convolution is a matrix product over patches: stride s becomes
-depth (s x s blocks of pixels turned into channels), then the k/s x k/s shifted
-views are laid side by side. Other platforms keep XLA's own.
+Same parameters, same value and same gradient as `hk.Conv2D`. On CPU XLA's
+convolution is fast forward and several times slower backward, and slower still
+inside a loop. So there the differentiated convolution is a matrix product over
+patches: stride s becomes depth (s x s blocks of pixels turned into channels),
+then the k/s x k/s shifted views are laid side by side. Other platforms keep
+XLA's own, and so does acting everywhere.
 """
 
 import functools

@@ -24,7 +24,7 @@ def accumulate(
   totals: Totals,
   rows: trajectory.Row,
 ) -> tuple[Totals, np.ndarray, np.ndarray]:
-  """Adds an unroll's rows `[T+1, B]`; row 0 was counted with the unroll before.
+  """Adds a rollout's rows `[T+1, B]`; row 0 was counted with the one before.
 
   Returns:
     The new totals, and returns and lengths of the episodes that ended, in
@@ -32,8 +32,10 @@ def accumulate(
   """
   returns, lengths = totals.returns.copy(), totals.lengths.copy()
   ended_returns, ended_lengths = [], []
-  step_types = np.asarray(rows.timestep.step_type)
-  for step_type, reward in zip(step_types[1:], rows.timestep.reward[1:]):
+  step_types, rewards = trajectory.arrivals(
+    (rows.timestep.step_type, rows.timestep.reward)
+  )
+  for step_type, reward in zip(step_types, rewards, strict=True):
     first = step_type == dm_env.StepType.FIRST
     returns = np.where(first, 0.0, returns + reward)
     lengths = np.where(first, 0, lengths + 1)

@@ -164,6 +164,7 @@ def learn(
   update: Callable[..., tuple[TrainState, Metrics]],
   publish: Callable[[int, Any], None],
   *,
+  check: Callable[[], None] = lambda: None,
   learning_rate: Callable[[int], float],
   frames_per_step: int,
   total_frames: int,
@@ -176,12 +177,15 @@ def learn(
     update: from `parallelize`.
     publish: takes (num_updates, params) after every update, and waits for them:
       so at most one update is in flight.
+    check: called before every update; raises if there is no use in going on,
+      though batches may be left.
     learning_rate: environment frames so far -> learning rate.
     frames_per_step: action repeats.
     total_frames: where to end.
   """
   num_frames = 0
   for num_updates, batch in enumerate(batches):
+    check()
     rate = learning_rate(num_frames)
     train_state, metrics = update(train_state, batch.trajectory, rate)
     policy_lag = float(np.mean(num_updates - batch.versions))

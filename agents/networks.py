@@ -29,11 +29,12 @@ class NetworkOutput(NamedTuple):
 class Network(NamedTuple):
   """Pure functions of a network."""
 
-  init: Callable[..., Any]  # (key, rows, core_state) -> params
-  unroll: Callable[
-    ..., Any
-  ]  # (params, rows, core_state) -> (output, core_state)
-  initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
+  # (key, rows, core_state) -> params
+  init: Callable[..., Any]
+  # (params, rows, core_state) -> (NetworkOutput, core_state)
+  unroll: Callable[..., Any]
+  # batch size -> core_state [B, ...]
+  initial_state: Callable[[int], Any]
 
 
 def make_network(
@@ -84,14 +85,15 @@ def make_network(
 
 
 def _encode(torso: torsos.Torso, observation: Any) -> Array:
-  """Observations `[N, ...]` to features, those of the instruction last."""
-  if not (isinstance(observation, dict) and 'instruction' in observation):
+  """Observations `[N, ...]` to features, those of an instruction last."""
+  if not isinstance(observation, dict):
     return torso(observation)
-  observation = dict(observation)
-  instruction = torsos.instruction_torso(observation.pop('instruction'))
-  if len(observation) == 1:
-    (observation,) = observation.values()
-  return jnp.concatenate([torso(observation), instruction], axis=-1)
+  rest = {k: v for k, v in observation.items() if k != 'instruction'}
+  features = torso(next(iter(rest.values())) if len(rest) == 1 else rest)
+  if 'instruction' not in observation:
+    return features
+  instruction = torsos.instruction_torso(observation['instruction'])
+  return jnp.concatenate([features, instruction], axis=-1)
 
 
 def _core_input(

@@ -19,8 +19,8 @@ def rmsprop(
   with epsilons of 0.01 and 0.1 both matter.
 
   Args:
-    decay: of the second moment (table D.1: 0.99).
-    epsilon: inside the square root (table D.1, appendix G: 0.01 for Atari).
+    decay: of the second moment (table G.1: 0.99).
+    epsilon: inside the square root, as in TensorFlow 1 (table G.1: 0.01).
     max_grad_norm: clip of the global norm (40 for Atari); None: no clipping.
   """
   clip = (

@@ -19,12 +19,12 @@ from agents import conv
 Array = jax.Array
 Torso = Callable[[Any], Array]
 
-NUM_BUCKETS = 1000  # Hash buckets of the words of an instruction (section 5.3).
+NUM_BUCKETS = 1000  # Of an instruction's words, as in the authors' code.
 
 
 def shallow_torso(image: Array) -> Array:
   """Two convolutions, one linear layer (figure 3, left); `[N, H, W, C]`."""
-  x = _unit_interval(image)
+  x = _as_float(image)
   x = jax.nn.relu(conv.Conv2D(16, kernel_shape=8, stride=4, padding='VALID')(x))
   x = jax.nn.relu(conv.Conv2D(32, kernel_shape=4, stride=2, padding='VALID')(x))
   return jax.nn.relu(hk.Linear(256)(hk.Flatten()(x)))
@@ -32,7 +32,7 @@ def shallow_torso(image: Array) -> Array:
 
 def deep_torso(image: Array) -> Array:
   """The residual network of 15 convolutions (figure 3, right)."""
-  x = _unit_interval(image)
+  x = _as_float(image)
   for channels in (16, 32, 32):
     x = conv.Conv2D(channels, kernel_shape=3)(x)
     x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), 'SAME')
@@ -87,7 +87,7 @@ def instruction_torso(tokens: Array) -> Array:
 def hash_words(text: str, max_words: int) -> np.ndarray:
   """Splits on spaces, hashes each word to 1..1000; 0 fills `max_words`.
 
-  The hash is FNV-1a, the same in every process.
+  The hash is FNV-1a, the same in every process (the authors' is TensorFlow's).
   """
   tokens = np.zeros([max_words], np.int32)
   for i, word in enumerate(text.split()[:max_words]):
@@ -103,12 +103,13 @@ def _residual_block(x: Array, channels: int) -> Array:
   return x + conv.Conv2D(channels, kernel_shape=3)(jax.nn.relu(residual))
 
 
-def _unit_interval(image: Array) -> Array:
-  return image.astype(jnp.float32) / 255.0
-
-
 def _flat(leaf: Array, spec: dm_env.specs.Array) -> Array:
   if isinstance(spec, dm_env.specs.DiscreteArray):
     return jax.nn.one_hot(leaf, spec.num_values)
-  scale = 255.0 if spec.dtype == np.uint8 else 1.0
-  return leaf.reshape(leaf.shape[0], -1).astype(jnp.float32) / scale
+  return _as_float(leaf).reshape(leaf.shape[0], -1)
+
+
+def _as_float(x: Array) -> Array:
+  """Bytes as numbers in [0, 1], everything else as it is."""
+  scale = 255.0 if x.dtype == jnp.uint8 else 1.0
+  return x.astype(jnp.float32) / scale

@@ -1,10 +1,13 @@
 """What flows from the actors to the learner, and its one change of view.
 
+An *unroll* is T steps of one environment. An actor steps B environments at once
+and hands over a *rollout*: B unrolls, and what to log about them.
+
 An actor stores *arrival rows*: row t is what is known on arriving at step t,
 that is the timestep together with the action, and its behaviour
-log-probability, that led there. An unroll of T steps has T+1 rows; its last row
-is the first row of the actor's next unroll. `transitions` turns rows into
-transitions for the loss, and is the only place that shifts time.
+log-probability, that led there. T steps have T+1 rows; the last row is the
+first row of the actor's next rollout. Time is shifted in this file alone:
+`transitions` turns rows into transitions for the loss.
 """
 
 from typing import Any
@@ -21,27 +24,26 @@ Array = jax.Array
 class Row(NamedTuple):
   """Arrival at one step, in a batch of environments."""
 
-  timestep: (
-    dm_env.TimeStep
-  )  # [B, ...]: step_type, reward, discount, observation.
+  # [B, ...]: step_type, reward, discount, observation.
+  timestep: dm_env.TimeStep
   action: Any  # [B] int32: the action that led here.
   log_prob: Any  # [B] float32: log mu(action), in the state it was taken.
 
 
 class Trajectory(NamedTuple):
-  """An unroll of a batch of environments."""
+  """Unrolls of a batch of environments, side by side."""
 
   rows: Row  # [T+1, B, ...]
   core_state: Any  # [B, ...]: the core's state on entering row 0.
 
 
-class Unroll(NamedTuple):
-  """What an actor hands over: a trajectory, and what to log about it."""
+class Rollout(NamedTuple):
+  """What an actor hands over."""
 
   trajectory: Trajectory
   actor_id: int
-  version: int  # Learner updates in the parameters that acted.
-  episode_returns: np.ndarray  # [number of episodes that ended in this unroll]
+  version: int  # Updates that had made the parameters it acted on.
+  episode_returns: np.ndarray  # [number of episodes that ended in it]
   episode_lengths: np.ndarray  # [same], in agent steps.
 
 
@@ -70,6 +72,11 @@ def first_row(timestep: dm_env.TimeStep) -> Row:
   )
 
 
+def arrivals(xs: Any) -> Any:
+  """Of rows `[T+1, ...]` those that a step led to, `[T, ...]`."""
+  return jax.tree.map(lambda x: x[1:], xs)
+
+
 def transitions(rows: Row) -> Transitions:
   """Turns T+1 arrival rows `[T+1, B]` into T transitions `[T, B]`.
 
@@ -77,22 +84,21 @@ def transitions(rows: Row) -> Transitions:
   an episode was not led to by its action: that transition, from the last
   observation of one episode to the first of the next, is masked.
   """
-  arrivals = jax.tree.map(
-    lambda x: x[1:],
-    rows._replace(timestep=rows.timestep._replace(observation=())),
+  timestep, actions, log_probs = arrivals(
+    rows._replace(timestep=rows.timestep._replace(observation=()))
   )
   return Transitions(
-    actions=arrivals.action,
-    behaviour_log_probs=arrivals.log_prob,
-    rewards=arrivals.timestep.reward,
-    discounts=arrivals.timestep.discount,
-    mask=jnp.logical_not(first(arrivals.timestep)),
+    actions=actions,
+    behaviour_log_probs=log_probs,
+    rewards=timestep.reward,
+    discounts=timestep.discount,
+    mask=jnp.logical_not(first(timestep)),
   )
 
 
 def num_transitions(rows: Row) -> int:
   """How many agent steps the rows `[T+1, B]` hold, resets not counted."""
-  return int(np.sum(~first(rows.timestep)[1:]))
+  return int(np.sum(~arrivals(first(rows.timestep))))
 
 
 def split_bootstrap(xs: Array) -> tuple[Array, Array]:

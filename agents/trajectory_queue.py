@@ -83,12 +83,16 @@ class TrajectoryQueue:
       ring.try_get, f'The learner waited for actor {self._turn}'
     )
     if taken is None:
-      if self._error is not None:
-        actor_id, error = self._error
-        raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
+      self.raise_if_failed()
       return None
     self._turn = (self._turn + 1) % len(self._rings)
     return taken[0]
+
+  def raise_if_failed(self) -> None:
+    """Raises a RuntimeError from an actor's exception, if one has died."""
+    if self._error is not None:
+      actor_id, error = self._error
+      raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
 
   def close(self) -> None:
     """Wakes everybody: from now on `put` gives False and `get` None."""

@@ -8,8 +8,6 @@ import numpy as np
 from envs import environment
 from envs import envpool_env
 
-ACTION_REPEAT = 4
-
 
 class Atari(envpool_env.EnvPool):
   """A batch of one Atari game: `[84, 84, 4]` bytes, the minimal action set."""
@@ -32,21 +30,30 @@ class Atari(envpool_env.EnvPool):
       task_id,
       num_envs,
       seed,
-      frames_per_step=ACTION_REPEAT,
-      frame_skip=ACTION_REPEAT,  # Each action is repeated 4 times, and the
-      # observation is the maximum of the last 2 frames: EnvPool does so.
+      # Each action is repeated 4 times; the observation is the maximum of the
+      # last 2 frames, which EnvPool does unasked,
+      frame_skip=4,
+      # in 84x84 grayscale,
       img_height=84,
       img_width=84,
-      gray_scale=True,  # 84x84 grayscale...
-      stack_num=4,  # ...and the last 4 of them.
-      noop_max=30,  # Up to 30 random no-ops begin an episode.
-      max_episode_steps=27_000,  # Agent steps: 108,000 frames, 30 minutes.
-      repeat_action_probability=0.0,  # No sticky actions in the paper.
-      full_action_space=False,  # The game's minimal set.
-      use_fire_reset=False,  # EnvPool's default True is not the paper's.
-      episodic_life=False,  # It would reset; see `life_loss_ends_episode`.
+      gray_scale=True,
+      # and the last 4 of them are seen.
+      stack_num=4,
+      # Up to 30 random no-ops begin an episode,
+      noop_max=30,
+      # which 27,000 agent steps, 108,000 frames or 30 minutes, cut off.
+      max_episode_steps=27_000,
+      # No sticky actions in the paper.
+      repeat_action_probability=0.0,
+      # The game's minimal action set.
+      full_action_space=False,
+      # EnvPool's default, to press fire at a reset, is not the paper's.
+      use_fire_reset=False,
+      # This would reset; see `life_loss_ends_episode`.
+      episodic_life=False,
+      # The learner clips rewards; EnvPool would take a mere sign.
       reward_clip=False,
-    )  # The learner clips; EnvPool's is a mere sign.
+    )
 
   def _time_step(
     self, outcome: environment.Outcome, observation: Any, info: dict[str, Any]

@@ -18,34 +18,30 @@ class EnvPoolMissingError(ImportError):
   """EnvPool is not installed."""
 
 
+class UnsupportedTaskError(ValueError):
+  """EnvPool cannot make the task here, or it is not one for a single agent."""
+
+
 class EnvPool:
   """A batch of one EnvPool task; an `environment.Environment`."""
 
-  def __init__(
-    self,
-    task_id: str,
-    num_envs: int,
-    seed: int,
-    frames_per_step: int = 1,
-    **settings: Any,
-  ):
+  def __init__(self, task_id: str, num_envs: int, seed: int, **settings: Any):
     """Makes the environments.
 
     Args:
       task_id: EnvPool's id, for instance 'CartPole-v1'.
       num_envs: how many, stepped together.
       seed: environment i is seeded with `seed` + i.
-      frames_per_step: the action repeat among `settings`, for counting frames.
       **settings: EnvPool's own options of the task.
 
     Raises:
       EnvPoolMissingError: if EnvPool is not installed.
+      UnsupportedTaskError: if the task cannot be made, or has several players.
     """
     self.num_envs = num_envs
-    self.frames_per_step = frames_per_step
-    self._pool = import_envpool().make(
-      task_id, env_type='gymnasium', num_envs=num_envs, seed=seed, **settings
-    )
+    self._pool = _make_pool(task_id, num_envs=num_envs, seed=seed, **settings)
+    # An action repeat, where the task has one, is called the same everywhere.
+    self.frames_per_step = int(self._pool.config.get('frame_skip', 1))
     self._over = np.zeros([num_envs], bool)  # Whose last step was its last.
 
   def observation_spec(self) -> Any:
@@ -79,8 +75,8 @@ class EnvPool:
     )
 
   def close(self) -> None:
-    """Stops EnvPool's threads."""
-    self._pool.close()
+    """Lets go of EnvPool, whose threads end with it."""
+    self._pool = None
 
   def _time_step(
     self, outcome: environment.Outcome, observation: Any, info: dict[str, Any]
@@ -90,6 +86,21 @@ class EnvPool:
     return environment.time_step(outcome, _channels_last(observation))
 
 
+def _make_pool(task_id: str, **settings: Any) -> Any:
+  envpool = import_envpool()
+  try:
+    pool = envpool.make(task_id, env_type='gymnasium', **settings)
+  except Exception as error:  # Whatever a task's own library may raise.
+    raise UnsupportedTaskError(
+      f'EnvPool cannot make {task_id}: {error}'
+    ) from error
+  if pool.config.get('max_num_players', 1) > 1:
+    raise UnsupportedTaskError(
+      f'{task_id} has several players; only single-agent tasks are supported.'
+    )
+  return pool
+
+
 def import_envpool() -> Any:
   """The EnvPool package, or a sentence about its absence."""
   try:
@@ -97,7 +108,7 @@ def import_envpool() -> Any:
   except ImportError as error:
     raise EnvPoolMissingError(
       'EnvPool is not installed, and every environment but Catch needs it: '
-      'pip install envpool (Linux, macOS).'
+      f'pip install envpool ({error}).'
     ) from error
   return envpool
 

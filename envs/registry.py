@@ -24,6 +24,7 @@ def make(env_id: str, num_envs: int, seed: int) -> environment.Environment:
   Raises:
     UnknownEnvironmentError: names the nearest ids.
     EnvPoolMissingError: if only EnvPool could know, and it is not installed.
+    UnsupportedTaskError: if EnvPool cannot make the task, or it has players.
   """
   if env_id == 'Catch':
     return catch.Catch(num_envs, seed)
@@ -44,7 +45,7 @@ def _unknown(env_id: str, known: list[str]) -> str:
   """A sentence, with near matches whatever the case of the letters."""
   by_lower = {name.lower(): name for name in known}
   near = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)
-  hint = f' Did you mean {", ".join(by_lower[name] for name in near)}?' * bool(
-    near
-  )
-  return f'Unknown environment {env_id!r}.{hint}'
+  if not near:
+    return f'Unknown environment {env_id!r}.'
+  names = ', '.join(by_lower[name] for name in near)
+  return f'Unknown environment {env_id!r}. Did you mean {names}?'

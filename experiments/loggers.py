@@ -1,5 +1,6 @@
 """Where a run is recorded: config.json, metrics.csv, TensorBoard, a bar."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -72,14 +73,17 @@ class RunLogger:
 
   def close(self) -> None:
     """Writes what is not written yet, and draws the learning curve."""
-    if self._statistics.pending:
-      self._write()
-    self._bar.close()
-    self._file.close()
-    self._tensorboard.close()
-    plot.learning_curve(
-      self._logdir / 'metrics.csv', self._logdir / 'learning_curve.png'
-    )
+    with contextlib.ExitStack() as stack:  # Backwards, whatever fails.
+      stack.callback(
+        plot.learning_curve,
+        self._logdir / 'metrics.csv',
+        self._logdir / 'learning_curve.png',
+      )
+      stack.callback(self._tensorboard.close)
+      stack.callback(self._file.close)
+      stack.callback(self._bar.close)
+      if self._statistics.pending:
+        self._write()
 
   def _write(self) -> None:
     row = self._statistics.row()

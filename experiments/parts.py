@@ -10,8 +10,10 @@ import contextlib
 import functools
 import math
 import threading
+import time
 from typing import Any
 
+from absl import logging
 import jax
 import numpy as np
 import optax
@@ -27,6 +29,8 @@ from envs import environment
 from envs import registry
 from experiments import config as config_lib
 import vtrace
+
+_JOIN_SECONDS = 10.0  # A thread that steps longer is stuck.
 
 _REWARD_CLIPPINGS = {
   'abs_one': vtrace.abs_one,
@@ -44,7 +48,7 @@ def make_worlds(config: config_lib.Config) -> list[environment.Environment]:
       registry.make(config.env, config.envs_per_actor, int(seed) % 2**30)
       for seed in seeds
     ]
-  except (registry.UnknownEnvironmentError, ImportError) as error:
+  except (ValueError, ImportError) as error:
     raise config_lib.ConfigError(str(error)) from error
 
 
@@ -121,10 +125,10 @@ def make_batches(
   devices: Sequence[Any],
 ) -> Iterator[batcher.Batch]:
   """Batches of what the queue gives, on the devices, one ahead."""
-  unrolls_per_batch = config.batch_size // config.envs_per_actor
   return batcher.prefetch(
-    batcher.batches(queue.get, unrolls_per_batch, len(devices)),
+    batcher.batches(queue.get, _rollouts_per_batch(config), len(devices)),
     learner.make_place(devices),
+    wake=queue.close,
   )
 
 
@@ -141,8 +145,8 @@ def acting(
   act = actor.make_act(agent)
   threads = []
   for actor_id, world in enumerate(worlds):
-    make_unrolls = functools.partial(
-      actor.unrolls,
+    make_rollouts = functools.partial(
+      actor.rollouts,
       world,
       act,
       store.get,
@@ -154,38 +158,52 @@ def acting(
     threads.append(
       threading.Thread(
         target=actor.run,
-        name=f'actor-{actor_id}',
-        daemon=True,
         args=(
-          make_unrolls,
+          make_rollouts,
           functools.partial(queue.put, actor_id),
           functools.partial(queue.fail, actor_id),
         ),
+        name=f'actor-{actor_id}',
+        daemon=True,
       )
     )
+  for thread in threads:
+    thread.start()
   try:
-    for thread in threads:
-      thread.start()
     yield
   finally:
     queue.close()
-    for thread in threads:
-      thread.join(config.timeout_seconds)
-    for world in worlds:
+    _join(threads, worlds)
+
+
+def _join(
+  threads: Sequence[threading.Thread],
+  worlds: Sequence[environment.Environment],
+) -> None:
+  """Waits for the actors to leave, and closes the worlds they have left."""
+  deadline = time.monotonic() + _JOIN_SECONDS
+  for thread, world in zip(threads, worlds, strict=True):
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if thread.is_alive():
+      logging.error('%s is stuck in its environment; left behind.', thread.name)
+    else:
       world.close()
 
 
 def max_policy_lag(config: config_lib.Config) -> int:
   """The most updates that can pass between acting and learning.
 
-  An actor that begins an unroll has at most `queue_capacity` in its ring, and
-  the rings are read in turn, so fewer than (capacity + 1) unrolls of every
-  actor come before it; two more batches may be on their way, one placed and one
-  learnt from.
+  An actor that begins a rollout has at most `queue_capacity` in its ring, and
+  the rings are read in turn, so at most (capacity + 1) rollouts of every actor,
+  this one included, are still to be taken. The batch that is being taken is at
+  most one ahead of the last that was learnt from and published.
   """
-  unrolls_before = (config.queue_capacity + 1) * config.num_actors - 1
-  unrolls_per_batch = config.batch_size // config.envs_per_actor
-  return math.ceil(unrolls_before / unrolls_per_batch) + 2
+  to_be_taken = (config.queue_capacity + 1) * config.num_actors
+  return math.ceil(to_be_taken / _rollouts_per_batch(config)) + 1
+
+
+def _rollouts_per_batch(config: config_lib.Config) -> int:
+  return config.batch_size // config.envs_per_actor
 
 
 def _unrolls_per_pass(config: config_lib.Config) -> int | None:

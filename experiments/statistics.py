@@ -6,6 +6,7 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents import learner
@@ -24,8 +25,8 @@ class Summary(NamedTuple):
 class RunStatistics:
   """Gathers updates and makes rows of them.
 
-  Metrics of updates stay on the device until a row is made: gathering never
-  waits for the device.
+  Metrics of updates are summed on the device until a row is made: gathering
+  never waits for the device.
   """
 
   def __init__(self, return_window: int):
@@ -40,7 +41,10 @@ class RunStatistics:
     """Takes note of one update."""
     batch = progress.batch
     self._progress = progress._replace(batch=None)
-    self._metrics.append(progress.metrics)
+    self._sums = (
+      _add(self._sums, progress.metrics) if self._sums else progress.metrics
+    )
+    self._num_updates += 1
     self._lags.append(progress.policy_lag)
     self._returns.extend(batch.episode_returns)
     self._lengths.extend(batch.episode_lengths)
@@ -50,7 +54,7 @@ class RunStatistics:
   @property
   def pending(self) -> bool:
     """Whether there are updates that are in no row yet."""
-    return bool(self._metrics)
+    return self._num_updates > 0
 
   @property
   def summary(self) -> Summary:
@@ -67,8 +71,8 @@ class RunStatistics:
 
   def row(self) -> dict[str, Any]:
     """Means over the updates since the last row; NaN where none was."""
-    metrics = jax.device_get(self._metrics)
-    means = {name: _mean([m[name] for m in metrics]) for name in metrics[0]}
+    sums = jax.device_get(self._sums)
+    means = {name: float(x) / self._num_updates for name, x in sums.items()}
     now, summary = time.monotonic(), self.summary
     frames = summary.num_frames - self._row_frames
     row = means | {
@@ -88,7 +92,13 @@ class RunStatistics:
     return row
 
   def _clear(self) -> None:
-    self._metrics, self._lags, self._returns, self._lengths = [], [], [], []
+    self._sums, self._num_updates = {}, 0
+    self._lags, self._returns, self._lengths = [], [], []
+
+
+@jax.jit
+def _add(a: Any, b: Any) -> Any:
+  return jax.tree.map(jnp.add, a, b)
 
 
 def _mean(values: Any) -> float:

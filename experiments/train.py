@@ -8,6 +8,7 @@ import contextlib
 import pathlib
 import sys
 
+from absl import flags
 import jax
 
 from agents import learner
@@ -48,6 +49,7 @@ def train(config: config_lib.Config) -> statistics.Summary:
       batches,
       learner.parallelize(update, devices),
       store.publish,
+      check=queue.raise_if_failed,
       learning_rate=parts.make_schedule(config),
       frames_per_step=worlds[0].frames_per_step,
       total_frames=config.num_frames,
@@ -72,18 +74,19 @@ def report(
   )
   for name in ('config.json', 'metrics.csv', 'learning_curve.png'):
     print(f'  {logdir / name}')
-  print(f'  tensorboard --logdir {logdir}')
+  print(f'  {logdir}/events.out.tfevents.* (TensorBoard)')
 
 
 def main() -> None:
   """Trains as the flags say."""
   try:
-    train(config_lib.from_flags())
+    train(launch.config_from_flags())
   except KeyboardInterrupt:
     print('Interrupted: the records so far are kept.', file=sys.stderr)
     sys.exit(130)
 
 
 if __name__ == '__main__':
-  config_lib.define_flags()
+  launch.define_flags()
+  flags.adopt_module_key_flags(launch)  # For --help.
   launch.run(main)

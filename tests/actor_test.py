@@ -1,4 +1,4 @@
-"""The actor: its randomness, and parameters fetched once an unroll."""
+"""The actor: its randomness, and parameters fetched once a rollout."""
 
 import functools
 import itertools
@@ -8,6 +8,8 @@ import numpy as np
 
 from agents import actor
 from agents import agent as agent_lib
+from agents import learner
+from agents import optimizer
 from envs import catch
 
 
@@ -19,28 +21,28 @@ def make_agent():
   )
 
 
-def take_unrolls(key, count, get_params=None):
+def take_rollouts(key, count, get_params=None, act=None):
   agent = make_agent()
   params = jax.jit(agent.init)(jax.random.key(0))
-  unrolls = actor.unrolls(
+  rollouts = actor.rollouts(
     catch.Catch(16, seed=0),
-    actor.make_act(agent),
+    act or actor.make_act(agent),
     get_params or (lambda: (0, params)),
     core_state=agent.initial_state(16),
     key=key,
     unroll_length=5,
     actor_id=0,
   )
-  return list(itertools.islice(unrolls, count))
+  return list(itertools.islice(rollouts, count))
 
 
-def actions(unrolls):
-  return np.concatenate([u.trajectory.rows.action[1:] for u in unrolls])
+def actions(rollouts):
+  return np.concatenate([r.trajectory.rows.action[1:] for r in rollouts])
 
 
 def test_a_key_decides_the_actions_and_every_step_draws_anew():
   one, same, other = (
-    actions(take_unrolls(jax.random.key(seed), 4)) for seed in (1, 1, 2)
+    actions(take_rollouts(jax.random.key(seed), 4)) for seed in (1, 1, 2)
   )
   np.testing.assert_array_equal(one, same)
   assert np.any(one != other)
@@ -49,11 +51,22 @@ def test_a_key_decides_the_actions_and_every_step_draws_anew():
   assert not any(np.array_equal(a, b) for a, b in itertools.pairwise(one))
 
 
-def test_parameters_are_fetched_once_an_unroll():
+def test_parameters_are_fetched_once_a_rollout():
   params = jax.jit(make_agent().init)(jax.random.key(0))
   versions = itertools.count()
-  unrolls = take_unrolls(
+  rollouts = take_rollouts(
     jax.random.key(0), 3, get_params=lambda: (next(versions), params)
   )
-  assert [u.version for u in unrolls] == [0, 1, 2]
+  assert [r.version for r in rollouts] == [0, 1, 2]
   assert next(versions) == 3
+
+
+def test_acting_is_compiled_once():
+  agent = make_agent()
+  act = actor.make_act(agent)
+  state = learner.init(
+    agent, optimizer.rmsprop(), jax.random.key(0), jax.devices()[:1]
+  )
+  params = learner.local_params(state)
+  take_rollouts(jax.random.key(0), 3, lambda: (0, params), act)
+  assert act._cache_size() == 1

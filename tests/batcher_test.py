@@ -1,11 +1,14 @@
 """Prefetching: order, overlap, errors, ends."""
 
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from agents import batcher
+from agents import trajectory_queue
 
 
 def test_prefetch_takes_and_places_one_ahead():
@@ -18,7 +21,7 @@ def test_prefetch_takes_and_places_one_ahead():
       second.set()
     return item * 10
 
-  items = batcher.prefetch(iter([0, 1, 2, 3]), place)
+  items = batcher.prefetch(iter([0, 1, 2, 3]), place, lambda: None)
   assert next(items) == 0
   assert second.wait(5) and placed == [0, 1]
   assert list(items) == [10, 20, 30]
@@ -29,7 +32,7 @@ def test_prefetch_hands_errors_on():
     yield 1
     raise ValueError('torn')
 
-  prefetched = batcher.prefetch(items(), lambda x: x)
+  prefetched = batcher.prefetch(items(), lambda x: x, lambda: None)
   assert next(prefetched) == 1
   with pytest.raises(ValueError, match='torn'):
     next(prefetched)
@@ -42,3 +45,21 @@ def test_batches_end_with_the_queue():
 def test_environments_that_do_not_divide_are_refused():
   with pytest.raises(ValueError):
     batcher._concatenate([np.zeros([3, 4])], 3, axis=1)
+
+
+def test_an_interrupted_consumer_wakes_and_joins_the_thread():
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=60)
+  prefetched = batcher.prefetch(
+    iter(queue.get, None), lambda x: x, wake=queue.close
+  )
+  # Ctrl-C while nothing comes: the wait below ends with a KeyboardInterrupt.
+  main_thread = threading.main_thread().ident
+  timer = threading.Timer(
+    0.2, signal.pthread_kill, (main_thread, signal.SIGINT)
+  )
+  timer.start()
+  start = time.monotonic()
+  with pytest.raises(KeyboardInterrupt):
+    next(prefetched)
+  assert time.monotonic() - start < 1.2
+  assert not [t for t in threading.enumerate() if 'prefetch' in t.name]

@@ -110,12 +110,15 @@ def make_counting_agent(value_table=None):
     observation = rows.timestep.observation
     table = jnp.zeros([16, 16]) if value_table is None else value_table
     value = table[observation[..., 1], observation[..., 2]] + params['shift']
-    return networks.NetworkOutput(log_prob_at(observation)[..., None], value)
+    outputs = (log_prob_at(observation), action_at(observation[..., 2]))
+    return networks.NetworkOutput(jnp.stack(outputs, axis=-1), value)
 
   policy = distributions.Distribution(
-    num_outputs=1,
+    num_outputs=2,
     sample=None,
-    log_prob=lambda outputs, actions: outputs[..., 0],
+    log_prob=lambda outputs, actions: (
+      outputs[..., 0] - jnp.abs(actions - outputs[..., 1])
+    ),
     entropy=lambda outputs: jnp.zeros(outputs.shape[:-1]),
   )
   return agent_lib.Agent(

@@ -37,7 +37,6 @@ def num_params(observation_spec, num_actions, torso, use_lstm):
 )
 def test_dmlab_parameter_counts(torso, language, expected):
   spec = {'image': IMAGE} | ({'instruction': INSTRUCTION} if language else {})
-  spec = spec if language else IMAGE
   assert num_params(spec, 9, torso, use_lstm=True) == expected
 
 

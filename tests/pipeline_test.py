@@ -1,6 +1,7 @@
 """The whole path: real actors, queue, batcher, store and learner input."""
 
 import contextlib
+import itertools
 import threading
 import time
 
@@ -19,6 +20,7 @@ from agents import trajectory_queue
 from envs import catch
 from experiments import config as config_lib
 from experiments import parts
+from experiments import train
 from tests import counting
 
 UNROLL_LENGTH, NUM_ACTORS = 4, 3
@@ -54,20 +56,20 @@ def pipeline(worlds, agent, params, **settings):
     yield queue, store
 
 
-def counting_unrolls(num_unrolls):
+def counting_rollouts(num_rollouts):
   worlds = [counting.CountingEnv(i) for i in range(NUM_ACTORS)]
   agent = counting.make_counting_agent()
   with pipeline(worlds, agent, agent.init(None)) as (queue, _):
-    return [queue.get() for _ in range(num_unrolls)]
+    return [queue.get() for _ in range(num_rollouts)]
 
 
 def test_unrolls_follow_each_other_without_loss_or_tear():
-  unrolls = counting_unrolls(60)
-  assert [u.actor_id for u in unrolls] == list(range(NUM_ACTORS)) * 20
+  rollouts = counting_rollouts(60)
+  assert [r.actor_id for r in rollouts] == list(range(NUM_ACTORS)) * 20
   for actor_id in range(NUM_ACTORS):
-    mine = unrolls[actor_id::NUM_ACTORS]
-    for k, unroll in enumerate(mine):
-      rows = unroll.trajectory.rows
+    mine = rollouts[actor_id::NUM_ACTORS]
+    for k, rollout in enumerate(mine):
+      rows = rollout.trajectory.rows
       # Row by row, the environment's own count of steps goes on from the unroll
       # before: its last row is this one's first.
       expected = k * UNROLL_LENGTH + np.arange(UNROLL_LENGTH + 1)
@@ -84,8 +86,8 @@ def test_unrolls_follow_each_other_without_loss_or_tear():
 
 
 def test_action_log_prob_and_core_belong_to_their_step():
-  for unroll in counting_unrolls(60):
-    rows, core = unroll.trajectory
+  for rollout in counting_rollouts(60):
+    rows, core = rollout.trajectory
     observation = rows.timestep.observation
     t, steps = observation[..., 2], observation[..., 3]
     consumed = np.where(trajectory.first(rows.timestep)[0], 0, t[0])
@@ -107,9 +109,9 @@ def test_action_log_prob_and_core_belong_to_their_step():
 
 
 def test_episode_returns_equal_an_independent_count():
-  unrolls = [u for u in counting_unrolls(60) if u.actor_id == 0]
-  returns = np.concatenate([u.episode_returns for u in unrolls])
-  lengths = np.concatenate([u.episode_lengths for u in unrolls])
+  rollouts = [r for r in counting_rollouts(60) if r.actor_id == 0]
+  returns = np.concatenate([r.episode_returns for r in rollouts])
+  lengths = np.concatenate([r.episode_lengths for r in rollouts])
   expected = {
     length: sum(10 * t + counting.action_at(t) for t in range(length))
     for length in (3, 5)
@@ -121,22 +123,23 @@ def test_episode_returns_equal_an_independent_count():
 
 
 def test_batches_keep_environments_and_their_cores_together():
-  unrolls = counting_unrolls(6)
-  batch = batcher.stack(unrolls, num_devices=2)
+  rollouts = counting_rollouts(6)
+  batch = batcher.stack(rollouts, num_devices=2)
   rows, core = batch.trajectory
   assert rows.action.shape == (2, UNROLL_LENGTH + 1, 6)
   flat = np.concatenate(list(rows.timestep.observation), axis=1)
   np.testing.assert_array_equal(
     flat,
     np.concatenate(
-      [u.trajectory.rows.timestep.observation for u in unrolls], axis=1
+      [r.trajectory.rows.timestep.observation for r in rollouts], axis=1
     ),
   )
   np.testing.assert_array_equal(
-    core.reshape(-1), np.concatenate([u.trajectory.core_state for u in unrolls])
+    core.reshape(-1),
+    np.concatenate([r.trajectory.core_state for r in rollouts]),
   )
   assert batch.num_transitions == sum(
-    np.sum(~trajectory.first(u.trajectory.rows.timestep)[1:]) for u in unrolls
+    np.sum(~trajectory.first(r.trajectory.rows.timestep)[1:]) for r in rollouts
   )
 
 
@@ -204,25 +207,51 @@ def test_with_frozen_parameters_every_importance_weight_is_1(use_lstm):
   assert seen_resets > 5
 
 
-def test_policy_lag_stays_within_its_bound():
-  config = config_for(queue_capacity=1)
+def learning(queue, store, agent, batch_size=2):
+  """`learner.learn` on what the queue gives, as in a run, on one device."""
+  devices = jax.devices()[:1]
+  optimizer = optax.identity()
+  update = learner.make_update(
+    agent,
+    optimizer,
+    discount=0.9,
+    clip_rewards=lambda r: r,
+    baseline_cost=0.0,
+    entropy_cost=0.0,
+  )
+  return learner.learn(
+    learner.init(agent, optimizer, jax.random.key(0), devices),
+    parts.make_batches(config_for(batch_size=batch_size), queue, devices),
+    learner.parallelize(update, devices),
+    store.publish,
+    check=queue.raise_if_failed,
+    learning_rate=lambda frames: 0.0,
+    frames_per_step=1,
+    total_frames=10**9,
+  )
+
+
+@pytest.mark.parametrize(
+  'batch_size,capacity,bound', ((2, 1, 7), (4, 1, 4), (2, 2, 10))
+)
+def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
+  # By hand, for 3 actors of 2 environments: (capacity + 1) * 3 rollouts are
+  # still to come when one begins, at 1 or 2 a batch, and 1 batch is on its way.
+  config = config_for(batch_size=batch_size, queue_capacity=capacity)
+  assert parts.max_policy_lag(config) == bound
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(NUM_ACTORS)]
   lags = []
-  with pipeline(worlds, agent, agent.init(None), queue_capacity=1) as (
+  with pipeline(worlds, agent, agent.init(None), queue_capacity=capacity) as (
     queue,
     store,
   ):
-    batches = batcher.prefetch(batcher.batches(queue.get, 1, 1), lambda b: b)
-    for num_updates, batch in enumerate(batches):
-      lags.append(num_updates - batch.versions[0])
-      store.publish(num_updates + 1, agent.init(None))
-      time.sleep(0.01 if num_updates % 3 else 0.0)
-      if num_updates == 150:
-        break
+    steps = learning(queue, store, agent, batch_size)
+    for progress in itertools.islice(steps, 150):
+      lags.append(progress.policy_lag)
+      time.sleep(0.01 if progress.num_updates % 3 else 0.0)
     queue.close()
-    batches.close()
-  assert 0 < max(lags) <= parts.max_policy_lag(config)
+  assert 0 < max(lags) <= bound
   assert min(lags) >= 0
 
 
@@ -231,21 +260,81 @@ class BrokenEnv(counting.CountingEnv):
 
   def step(self, actions):
     if self._steps == 20:
+      self.broke = time.monotonic()
       raise ValueError('broken joystick')
     return super().step(actions)
 
 
-def test_an_exception_in_an_actor_surfaces_within_a_second():
+def test_an_exception_in_an_actor_surfaces_in_the_learner_within_a_second():
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(0), BrokenEnv(1)]
-  with pipeline(worlds, agent, agent.init(None)) as (queue, _):
-    batches = batcher.prefetch(batcher.batches(queue.get, 1, 1), lambda b: b)
-    with pytest.raises(RuntimeError, match='Actor 1 failed') as info:
-      for _ in batches:
-        last_batch = time.monotonic()
-    assert time.monotonic() - last_batch < 1
+  with (
+    pipeline(worlds, agent, agent.init(None)) as (queue, store),
+    pytest.raises(RuntimeError, match='Actor 1 failed') as info,
+  ):
+    for _ in learning(queue, store, agent):
+      pass
+  assert time.monotonic() - worlds[1].broke < 1
   assert isinstance(info.value.__cause__, ValueError)
   assert 'broken joystick' in str(info.value.__cause__)
+
+
+def test_a_dead_actor_stops_learning_though_batches_are_left():
+  agent = counting.make_counting_agent()
+  worlds = [counting.CountingEnv(0)]
+  with pipeline(worlds, agent, agent.init(None)) as (queue, store):
+    steps = learning(queue, store, agent)
+    next(steps)
+    time.sleep(0.2)  # By now a batch is placed, and the ring is full.
+    queue.fail(0, ValueError('late'))
+    with pytest.raises(RuntimeError, match='late'):
+      next(steps)
+
+
+def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
+  worlds = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
+  monkeypatch.setattr(parts, 'make_worlds', lambda config: worlds)
+  config = config_for(
+    num_actors=2,
+    envs_per_actor=8,
+    batch_size=8,
+    log_seconds=0.0,
+    logdir=str(tmp_path / 'run'),
+  )
+  with pytest.raises(RuntimeError, match='Actor 1 failed.*broken joystick'):
+    train.train(config)
+  assert (tmp_path / 'run' / 'config.json').exists()
+  assert (tmp_path / 'run' / 'metrics.csv').read_text().startswith('num_frames')
+
+
+class StuckEnv(counting.CountingEnv):
+  """Hangs on its third step until released."""
+
+  closed = False
+
+  def __init__(self):
+    super().__init__()
+    self.release = threading.Event()
+
+  def step(self, actions):
+    if self._steps == 3:
+      self.release.wait(20)
+    return super().step(actions)
+
+  def close(self):
+    self.closed = True
+
+
+def test_a_stuck_actor_is_left_behind(monkeypatch):
+  monkeypatch.setattr(parts, '_JOIN_SECONDS', 0.2)
+  agent = counting.make_counting_agent()
+  world = StuckEnv()
+  start = time.monotonic()
+  with pipeline([world], agent, agent.init(None)):
+    time.sleep(0.5)
+  assert time.monotonic() - start < 3
+  assert not world.closed  # Its thread is still in it.
+  world.release.set()
 
 
 def test_closing_joins_every_thread_within_a_second():
@@ -253,7 +342,7 @@ def test_closing_joins_every_thread_within_a_second():
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(NUM_ACTORS)]
   with pipeline(worlds, agent, agent.init(None)) as (queue, _):
-    batches = batcher.prefetch(batcher.batches(queue.get, 1, 1), lambda b: b)
+    batches = parts.make_batches(config_for(), queue, jax.devices()[:1])
     next(batches)
     start = time.monotonic()
     queue.close()

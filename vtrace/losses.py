@@ -56,16 +56,16 @@ def impala_loss(
   Log-probabilities, not logits, come in: any action space will do.
 
   Args:
-    behaviour_log_probs: log mu(a_t|x_t), `[T, B]`.
-    target_log_probs: log pi(a_t|x_t), `[T, B]`; the policy's gradient.
-    entropy: of pi(.|x_t), `[T, B]`.
-    values: V(x_t), `[T, B]`; the baseline's gradient.
-    bootstrap_value: V(x_T), `[B]`.
-    rewards: r_t, already clipped, `[T, B]`.
-    discounts: gamma_t, `[T, B]`.
-    mask: bool `[T, B]`, False for the transition from an episode's last step to
-      the first of the next, whose action was ignored: its importance weight is
-      zero, so neither episode sees the other.
+    behaviour_log_probs: log mu(a_t|x_t), `[T, ...]`.
+    target_log_probs: log pi(a_t|x_t), `[T, ...]`; the policy's gradient.
+    entropy: of pi(.|x_t), `[T, ...]`.
+    values: V(x_t), `[T, ...]`; the baseline's gradient.
+    bootstrap_value: V(x_T), `[...]`.
+    rewards: r_t, already clipped, `[T, ...]`.
+    discounts: gamma_t, `[T, ...]`.
+    mask: bool `[T, ...]`, False for the transition from an episode's last step
+      to the first of the next, whose action was ignored: its importance weight
+      is zero, so neither episode sees the other.
     baseline_cost: weight of the baseline loss.
     entropy_cost: weight of the entropy bonus.
     clip_rho_threshold: as in `from_importance_weights`, like the next three.

@@ -52,13 +52,15 @@ def from_importance_weights(
   Args:
     log_rhos: log w_t, `[T, ...]`. A weight of zero, -inf, makes its step vanish
       exactly: no correction, no trace through it, no advantage, and v_s = V.
+      Unclipped weights overflow above a log of 88 in float32, and what they
+      weigh with them; nothing overflows past a weight or a discount of zero.
     discounts: gamma_t, `[T, ...]`: the discount applied after step t, zero
       where the episode terminates.
     rewards: r_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
     bootstrap_value: V(x_T), `[...]`.
     clip_rho_threshold: rho_bar, which decides the value function that is learnt
-      (equation 3). None: no clipping.
+      (equation 3); the theory assumes rho_bar >= c_bar. None: no clipping.
     clip_c_threshold: c_bar, which decides only how fast. None: no clipping.
     clip_pg_rho_threshold: the clip of the advantages' weights. None: no
       clipping.
@@ -70,6 +72,7 @@ def from_importance_weights(
   Raises:
     AssertionError: if the shapes do not agree.
   """
+  bootstrap_value = jnp.asarray(bootstrap_value)
   chex.assert_equal_shape([log_rhos, discounts, rewards, values])
   chex.assert_shape(bootstrap_value, jnp.shape(values)[1:])
   log_rhos, discounts, rewards, values, bootstrap_value = jax.lax.stop_gradient(
@@ -80,12 +83,12 @@ def from_importance_weights(
   rhos = _clip(weights, clip_rho_threshold)
   cs = lambda_ * _clip(weights, clip_c_threshold)
   next_values = _shift(values, bootstrap_value)
-  deltas = rhos * (rewards + discounts * next_values - values)
+  deltas = _weigh(rhos, rewards + discounts * next_values - values)
   vs = values + _discounted_sum(deltas, discounts * cs)
 
   next_vs = _shift(vs, bootstrap_value)
   pg_rhos = _clip(weights, clip_pg_rho_threshold)
-  pg_advantages = pg_rhos * (rewards + discounts * next_vs - values)
+  pg_advantages = _weigh(pg_rhos, rewards + discounts * next_vs - values)
   return VTraceReturns(vs=vs, pg_advantages=pg_advantages)
 
 
@@ -133,10 +136,15 @@ def from_logits(
 
 
 def _clip(weights: Array, threshold: float | None) -> Array:
-  """min(threshold, weights); finite even unclipped, so that 0 * weight is 0."""
+  """min(threshold, weights); finite even unclipped, so that 0 times it is 0."""
   if threshold is None:
     threshold = jnp.finfo(weights.dtype).max
   return jnp.minimum(weights, threshold)
+
+
+def _weigh(weights: Array, xs: Array) -> Array:
+  """Weights * xs, and 0 where a weight is 0 even if x has overflowed."""
+  return jnp.where(weights == 0, 0, weights * xs)
 
 
 def _shift(xs: Array, last: Array) -> Array:
@@ -149,7 +157,7 @@ def _discounted_sum(xs: Array, discounts: Array) -> Array:
 
   def step(acc, x_and_discount):
     x, discount = x_and_discount
-    acc = x + discount * acc
+    acc = x + _weigh(discount, acc)
     return acc, acc
 
   _, ys = jax.lax.scan(
