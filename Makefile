@@ -1,12 +1,15 @@
-# make train    trains IMPALA on Catch, in a minute; ARGS='--seed=1' adds flags
-# make test     checks style and runs the tests
+# make train    trains IMPALA on Catch, in seconds; ARGS='--seed=1' adds flags
+# make test     checks style and runs the tests; ARGS='-k vtrace' chooses
 # make install  builds the environment, .venv, alone: exact versions
-# make lock     renews those versions, requirements.txt, from setup.py (needs uv)
+# make lock     renews those versions from setup.py (needs uv)
 # make clean    removes the environment
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+  --no-annotate --no-header setup.py --extra build
 
 .PHONY: install train test lock clean
 
@@ -15,14 +18,14 @@ install: $(VENV)/.installed
 train: install
 	$(BIN)/python -m experiments.train --preset=catch $(ARGS)
 
-test: install
+test: $(VENV)/.tested-with
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest $(ARGS)
 
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --upgrade \
-	  --extra dev --no-annotate --no-header setup.py -o requirements.txt
+	$(LOCK) -o requirements.txt
+	$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
 
 clean:
 	rm -rf $(VENV)
@@ -31,8 +34,10 @@ $(VENV)/.installed: requirements.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	  "error: Python 3.11 or newer is needed; try make PYTHON=python3.13")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --no-deps --no-build-isolation -e .
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.tested-with: requirements-dev.txt $(VENV)/.installed
+	$(PIP) -r requirements-dev.txt
 	touch $@

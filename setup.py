@@ -1,4 +1,4 @@
-"""The package: `pip install -e .`; extras: dev (tests and lint), cuda."""
+"""The package: `pip install -e .`; extras: cuda, dev (tests and lint), build."""
 
 import setuptools
 
@@ -24,7 +24,8 @@ setuptools.setup(
     'tqdm',
   ],
   extras_require={
+    'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
-    'dev': ['hypothesis', 'pytest', 'rlax', 'ruff', 'setuptools'],
+    'dev': ['hypothesis', 'pytest', 'rlax', 'ruff'],
   },
 )

@@ -127,3 +127,22 @@ def test_an_episodes_first_row_has_no_last_action():
     agent.unroll(params, rows, core).value,
     agent.unroll(params, rows._replace(action=other), core).value,
   )
+
+
+@pytest.mark.parametrize('torso', ('shallow', 'mlp'))
+def test_a_dict_of_one_image_is_that_image(torso):
+  spec = dm_env.specs.Array((24, 20, 3), np.uint8)
+  rng = np.random.default_rng(0)
+  image = rng.integers(256, size=(T, B, *spec.shape), dtype=np.uint8)
+  rows = make_rows('mlp')
+  values = []
+  for spec_, observation in ((spec, image), ({'rgb': spec}, {'rgb': image})):
+    agent = agent_lib.make_agent(
+      spec_, dm_env.specs.DiscreteArray(ACTIONS), torso=torso, use_lstm=False
+    )
+    rows = rows._replace(
+      timestep=rows.timestep._replace(observation=observation)
+    )
+    params = agent.init(jax.random.key(0))
+    values.append(agent.unroll(params, rows, ()).value)
+  np.testing.assert_array_equal(*values)

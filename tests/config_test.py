@@ -1,6 +1,7 @@
 """Configurations: presets, and sentences for what cannot be."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -46,8 +47,13 @@ def test_every_preset_is_possible_on_one_device(preset):
     (dict(batch_size=48), 1, 'multiple of --envs_per_actor=32'),
     (dict(), 5, 'does not divide over the 5 devices'),
     (dict(unrolls_per_pass=5), 1, 'does not divide the 32 unrolls'),
-    (dict(num_actors=0), 1, '--num_actors must be at least 1'),
-    (dict(seed=-1), 1, '--seed must be at least 0'),
+    (dict(num_actors=0), 1, '--num_actors=0 is not in'),
+    (dict(seed=-1), 1, '--seed=-1 is not in'),
+    (dict(seed=2**32), 1, '--seed=4294967296 is not in'),
+    (dict(discount=1.5), 1, '--discount=1.5 is not in'),
+    (dict(learning_rate=math.nan), 1, '--learning_rate=nan is not in'),
+    (dict(max_grad_norm=-math.inf), 1, '--max_grad_norm=-inf is not in'),
+    (dict(timeout_seconds=0.0), 1, '--timeout_seconds=0.0 is not in'),
   ),
 )
 def test_what_cannot_be_is_refused(settings, devices, match):
@@ -63,3 +69,12 @@ def test_unknown_presets_name_near_matches():
 def test_every_field_has_help():
   for field in dataclasses.fields(config_lib.Config):
     assert len(field.metadata['help']) > 10
+
+
+def test_every_number_has_a_range():
+  numbers = {
+    field.name
+    for field in dataclasses.fields(config_lib.Config)
+    if field.type in (int, float)
+  }
+  assert numbers == set(config_lib._RANGES)

@@ -185,3 +185,18 @@ def test_without_envpool_catch_still_works(monkeypatch):
     registry.make('catch', 1, 0)
   with pytest.raises(envpool_env.EnvPoolMissingError, match='not installed'):
     registry.make('Pong-v5', 1, 0)
+
+
+def test_tasks_with_several_players_are_refused():
+  with pytest.raises(envpool_env.UnsupportedTaskError, match='several players'):
+    registry.make('TicTacToe-v1', 1, 0)
+
+
+def test_a_task_that_cannot_be_made_says_why():
+  with pytest.raises(envpool_env.UnsupportedTaskError, match='cannot make'):
+    envpool_env.EnvPool('CartPole-v1', 1, 0, no_such_option=1)
+
+
+def test_frames_count_a_tasks_own_action_repeat():
+  assert envpool_env.EnvPool('CartPole-v1', 1, 0).frames_per_step == 1
+  assert envpool_env.EnvPool('Pong-v5', 1, 0, frame_skip=3).frames_per_step == 3

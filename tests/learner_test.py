@@ -13,9 +13,12 @@ from agents import batcher
 from agents import learner
 from agents import optimizer as optimizer_lib
 from agents import trajectory
+from tests import reference
 import vtrace
 
 T, B, ACTIONS = 5, 8, 3
+# So small a clip binds in every update: where it is applied matters.
+OPTIMIZER = optimizer_lib.rmsprop(epsilon=0.1, max_grad_norm=5.0)
 SPEC = dm_env.specs.Array((4,), np.float32)
 
 
@@ -48,10 +51,10 @@ def make_agent():
   )
 
 
-def make_update(**settings):
+def make_update(agent=None, **settings):
   return learner.make_update(
-    make_agent(),
-    optimizer_lib.rmsprop(epsilon=0.1),
+    agent or make_agent(),
+    OPTIMIZER,
     **(
       dict(
         discount=0.9,
@@ -67,7 +70,7 @@ def make_update(**settings):
 def initial_state(num_devices=1):
   return learner.init(
     make_agent(),
-    optimizer_lib.rmsprop(epsilon=0.1),
+    OPTIMIZER,
     jax.random.key(0),
     jax.devices()[:num_devices],
   )
@@ -113,6 +116,10 @@ def test_any_number_of_devices_gives_the_same_parameters(
   params, metrics = train(num_devices)
   assert_close(params, on_one_device[0])
   assert_close(metrics, on_one_device[1])
+
+
+def test_the_clip_was_active(on_one_device):
+  assert on_one_device[1]['grad_norm'] > 5.0
 
 
 def test_training_changed_the_parameters(on_one_device):
@@ -199,3 +206,89 @@ def test_learn_counts_frames_publishes_and_stops():
   assert [version for version, _ in published] == [1, 2, 3]
   assert_close(published[-1][1], steps[-1].train_state.params)
   assert len(jax.tree.leaves(published[-1][1])[0].devices()) == 1
+
+
+def test_the_loss_is_that_of_the_rows_worked_out_in_numpy():
+  # Straight from the rows: what arrives at row t + 1 belongs to step t.
+  agent, batch, discount = make_agent(), make_batch(5), 0.9
+  params = initial_state().params
+  rows = batch.rows._replace(
+    timestep=batch.rows.timestep._replace(
+      reward=3.0 * batch.rows.timestep.reward  # Many are clipped.
+    )
+  )
+  batch = batch._replace(rows=rows)
+  output = jax.jit(agent.unroll)(params, rows, batch.core_state)
+  policy = np.exp(np.asarray(output.policy, np.float64))
+  policy /= policy.sum(-1, keepdims=True)
+  chosen = np.take_along_axis(policy[:-1], rows.action[1:, :, None], -1)[..., 0]
+  mask = rows.timestep.step_type[1:] != dm_env.StepType.FIRST
+  log_rhos = np.where(mask, np.log(chosen) - rows.log_prob[1:], -1e9)
+  values = np.asarray(output.value)
+  vs, advantages = reference.vtrace(
+    log_rhos,
+    discount * rows.timestep.discount[1:],
+    np.clip(rows.timestep.reward[1:], -1, 1),
+    values[:-1],
+    values[-1],
+  )
+  entropy = -np.sum(policy * np.log(policy), -1)[:-1]
+  expected = {
+    'pg_loss': -np.sum(np.log(chosen) * advantages),
+    'baseline_loss': 0.5 * np.sum((vs - values[:-1]) ** 2),
+    'entropy_loss': -np.sum(entropy[mask]),
+    'entropy': np.mean(entropy[mask]),
+    'steps': np.sum(mask),
+  }
+  expected['loss'] = (
+    expected['pg_loss']
+    + 0.5 * expected['baseline_loss']
+    + 0.01 * expected['entropy_loss']
+  )
+  update = learner.parallelize(make_update(), jax.devices()[:1])
+  _, metrics = update(initial_state(), split(batch, 1), 0.0)
+  for name, value in expected.items():
+    np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
+
+
+def test_a_step_descends():
+  update = learner.parallelize(make_update(), jax.devices()[:1])
+  batch, state = split(make_batch(0), 1), initial_state()
+  losses = []
+  for _ in range(20):
+    state, metrics = update(state, batch, 0.02)
+    losses.append(float(metrics['baseline_loss']))
+  assert losses[-1] < 0.9 * losses[0]
+
+
+def test_convolutions_share_over_devices_and_unrolls():
+  # custom gradient, accumulation in a scan and pmap: what Atari runs.
+  agent = agent_lib.make_agent(
+    dm_env.specs.Array((20, 24, 2), np.uint8),
+    dm_env.specs.DiscreteArray(ACTIONS),
+    torso='shallow',
+    use_lstm=False,
+  )
+  batch = make_batch(0)
+  image = np.random.default_rng(0).integers(
+    256, size=(T + 1, B, 20, 24, 2), dtype=np.uint8
+  )
+  batch = trajectory.Trajectory(
+    batch.rows._replace(
+      timestep=batch.rows.timestep._replace(observation=image)
+    ),
+    (),
+  )
+
+  def one_update(num_devices, unrolls_per_pass):
+    devices = jax.devices()[:num_devices]
+    update = learner.parallelize(
+      make_update(agent=agent, unrolls_per_pass=unrolls_per_pass), devices
+    )
+    state = learner.init(agent, OPTIMIZER, jax.random.key(0), devices)
+    state, metrics = update(state, split(batch, num_devices), 0.02)
+    return jax.block_until_ready((state.params, metrics))
+
+  whole = one_update(1, None)
+  assert_close(one_update(1, 1), whole)
+  assert_close(one_update(2, 2), whole)

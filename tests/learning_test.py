@@ -16,4 +16,5 @@ def test_catch_is_learnt(flags, tmp_path):
   assert float(said.group(1)) >= 0.95
   rows = scripts_test.read_metrics(logdir)
   assert float(rows[-1]['mean_return']) >= 0.95
+  assert float(rows[-1]['seconds']) <= 20.0
   assert float(rows[0]['episode_return']) < 0.5  # It was not born with it.

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -126,6 +128,7 @@ def assert_refused(result, sentence):
     (['--preset=atary'], 'Did you mean atari'),
     (['--env=Pnog-v5'], 'Pong-v5'),
     (['--env=Pendulum-v1'], 'Unsupported action space'),
+    (['--env=TicTacToe-v1'], 'several players'),
     (['--torso=deep'], 'needs one image'),
     (['--torso=wide'], 'Unknown torso'),
     (['--reward_clipping=abs_two'], 'Did you mean abs_one'),
@@ -162,3 +165,43 @@ def test_envpool_missing(tmp_path):
   )
   assert_refused(result, 'EnvPool is not installed')
   assert not (tmp_path / 'run').exists()
+
+
+def test_a_log_directory_with_an_impossible_name(tmp_path):
+  result = run_train(f'--logdir={tmp_path / ("x" * 300)}')
+  assert_refused(result, 'File name too long')
+
+
+def test_help_shows_every_flag_with_its_presets():
+  result = run_train('--help')
+  for flag in ('--preset', '--envs_per_actor', '--learning_rate', '--use_lstm'):
+    assert flag in result.stdout
+  assert 'Table G.1' in result.stdout
+
+
+def test_an_interrupted_run_keeps_its_records(tmp_path):
+  logdir = tmp_path / 'run'
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      '-m',
+      'experiments.train',
+      f'--logdir={logdir}',
+      '--num_frames=1000000000',
+      '--log_seconds=0.1',
+    ],
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 120
+  while time.monotonic() < deadline:
+    if (logdir / 'metrics.csv').exists() and len(read_metrics(logdir)) > 3:
+      break
+    time.sleep(0.1)
+  process.send_signal(signal.SIGINT)
+  _, stderr = process.communicate(timeout=20)
+  assert process.returncode == 130
+  assert 'Interrupted' in stderr and 'Traceback' not in stderr
+  assert len(read_metrics(logdir)) > 3
+  assert (logdir / 'learning_curve.png').exists()
