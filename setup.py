@@ -1,4 +1,4 @@
-"""The package: `pip install -e .`; extras: cuda, dev (tests and lint), build."""
+"""The package: `pip install -e .`; extras: cuda, dev, build."""
 
 import setuptools
 

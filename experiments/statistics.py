@@ -79,7 +79,7 @@ class RunStatistics:
       'num_frames': summary.num_frames,
       'num_updates': summary.num_updates,
       'seconds': summary.seconds,
-      'frames_per_second': frames / (now - self._row_start),
+      'frames_per_second': frames / max(now - self._row_start, 1e-9),
       'episode_return': _mean(self._returns),
       'mean_return': summary.mean_return,
       'episode_length': _mean(self._lengths),
