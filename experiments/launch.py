@@ -100,5 +100,5 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _refuse(error: Exception) -> None:
-  print(f'error: {error}', file=sys.stderr)
+  print('error:', *str(error).split(), file=sys.stderr)  # On one line.
   sys.exit(2)
