@@ -107,7 +107,7 @@ class Config:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-  # A minute on a laptop. Values ours.
+  # Seconds on a laptop. Values ours.
   'catch': dict(
     env='Catch',
     num_frames=1_000_000,
