@@ -61,5 +61,5 @@ def test_an_interrupted_consumer_wakes_and_joins_the_thread():
   start = time.monotonic()
   with pytest.raises(KeyboardInterrupt):
     next(prefetched)
-  assert time.monotonic() - start < 1.2
+  assert time.monotonic() - start < 5  # Not the 60 of the deadline.
   assert not [t for t in threading.enumerate() if 'prefetch' in t.name]
