@@ -27,7 +27,9 @@ def test_a_ring_lets_go_of_what_was_read():
 
 def test_threads_lose_double_and_reorder_nothing():
   num_actors, items = 4, 3_000
-  queue = trajectory_queue.TrajectoryQueue(num_actors, capacity=2)
+  queue = trajectory_queue.TrajectoryQueue(
+    num_actors, capacity=2, timeout_seconds=20
+  )
 
   def write(actor):
     for i in range(items):
