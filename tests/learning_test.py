@@ -16,5 +16,6 @@ def test_catch_is_learnt(flags, tmp_path):
   assert float(said.group(1)) >= 0.95
   rows = scripts_test.read_metrics(logdir)
   assert float(rows[-1]['mean_return']) >= 0.95
-  assert float(rows[-1]['seconds']) <= 20.0
+  if not flags:  # `make train` takes at most 20 s on 2 cores.
+    assert float(rows[-1]['seconds']) <= 20.0
   assert float(rows[0]['episode_return']) < 0.5  # It was not born with it.

@@ -73,7 +73,7 @@ def test_a_run_leaves_its_records(tmp_path):
     'config.json',
     'metrics.csv',
     'learning_curve.png',
-    'tensorboard',
+    'events.out.tfevents',
   ):
     assert name in result.stdout
   assert 'lag' in result.stderr and 'return' in result.stderr  # The bar.
@@ -174,7 +174,12 @@ def test_a_log_directory_with_an_impossible_name(tmp_path):
 
 def test_help_shows_every_flag_with_its_presets():
   result = run_train('--help')
-  for flag in ('--preset', '--envs_per_actor', '--learning_rate', '--use_lstm'):
+  for flag in (
+    '--preset',
+    '--envs_per_actor',
+    '--learning_rate',
+    '--[no]use_lstm',
+  ):
     assert flag in result.stdout
   assert 'Table G.1' in result.stdout
 
