@@ -7,7 +7,9 @@ import pytest
 from tests import scripts_test
 
 
-@pytest.mark.parametrize('flags', ([], ['--use_lstm']), ids=('ff', 'lstm'))
+@pytest.mark.parametrize(
+  'flags', ([], ['--use_lstm', '--num_frames=1000000']), ids=('ff', 'lstm')
+)
 def test_catch_is_learnt(flags, tmp_path):
   logdir = tmp_path / 'run'
   result = scripts_test.run_train(f'--logdir={logdir}', *flags)
