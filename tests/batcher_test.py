@@ -47,6 +47,15 @@ def test_environments_that_do_not_divide_are_refused():
     batcher._concatenate([np.zeros([3, 4])], 3, axis=1)
 
 
+@pytest.fixture
+def heeds_interrupts():
+  """A shell that starts tests in the background makes them ignore SIGINT."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('heeds_interrupts')
 def test_an_interrupted_consumer_wakes_and_joins_the_thread():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=60)
   prefetched = batcher.prefetch(

@@ -198,6 +198,8 @@ def test_an_interrupted_run_keeps_its_records(tmp_path):
     cwd=ROOT,
     stderr=subprocess.PIPE,
     text=True,
+    # Should the tests themselves ignore SIGINT, in the background of a shell.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 120
   while time.monotonic() < deadline:
