@@ -59,7 +59,7 @@ def test_a_full_ring_makes_its_actor_wait():
 
 
 def test_closing_wakes_everybody_within_a_second():
-  queue = trajectory_queue.TrajectoryQueue(2, capacity=1)
+  queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=20)
   queue.put(1, 'fills ring 1')
   results = {}
 
@@ -82,7 +82,7 @@ def test_closing_wakes_everybody_within_a_second():
 
 
 def test_a_dead_actor_raises_in_the_reader_with_its_error():
-  queue = trajectory_queue.TrajectoryQueue(2, capacity=1)
+  queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=20)
   timer = threading.Timer(0.1, queue.fail, (1, ValueError('broken joystick')))
   timer.start()
   start = time.monotonic()
