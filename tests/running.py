@@ -1,0 +1,68 @@
+"""The whole path from actors to learner, put together for a test."""
+
+import contextlib
+
+import jax
+import optax
+
+from agents import learner
+from agents import parameter_store
+from agents import trajectory_queue
+from experiments import config as config_lib
+from experiments import parts
+
+UNROLL_LENGTH, NUM_ACTORS = 4, 3
+
+
+def config_for(**settings):
+  return config_lib.from_preset(
+    'catch',
+    **(
+      dict(
+        num_actors=NUM_ACTORS,
+        envs_per_actor=2,
+        batch_size=2,
+        unroll_length=UNROLL_LENGTH,
+        queue_capacity=2,
+        timeout_seconds=20,
+      )
+      | settings
+    ),
+  )
+
+
+@contextlib.contextmanager
+def pipeline(worlds, agent, params, **settings):
+  """Actors running on `worlds`; gives (queue, store)."""
+  config = config_for(num_actors=len(worlds), **settings)
+  queue = trajectory_queue.TrajectoryQueue(
+    config.num_actors, config.queue_capacity, config.timeout_seconds
+  )
+  store = parameter_store.ParameterStore()
+  store.publish(0, params)
+  with parts.acting(config, agent, worlds, jax.random.key(0), queue, store):
+    yield queue, store
+
+
+def learning(queue, store, agent, batch_size=2):
+  """`learner.learn` on what the queue gives, as in a run, on one device."""
+  devices = jax.devices()[:1]
+  optimizer = optax.identity()
+  update = learner.make_update(
+    agent,
+    optimizer,
+    discount=0.9,
+    clip_rewards=lambda r: r,
+    baseline_cost=0.0,
+    entropy_cost=0.0,
+  )
+  return learner.learn(
+    learner.init(agent, optimizer, jax.random.key(0), devices),
+    parts.make_batches(config_for(batch_size=batch_size), queue, devices),
+    learner.parallelize(update, devices),
+    store.publish,
+    check=queue.raise_if_failed,
+    learning_rate=lambda frames: 0.0,
+    frames_per_step=1,
+    total_frames=10**9,
+  )
