@@ -16,9 +16,8 @@ from agents import trajectory
 class Batch(NamedTuple):
   """One update's worth of rollouts, and what to log about them."""
 
-  trajectory: (
-    trajectory.Trajectory
-  )  # rows [D, T+1, B/D, ...], core [D, B/D, ...]
+  # rows [D, T+1, B/D, ...], core_state [D, B/D, ...]
+  trajectory: trajectory.Trajectory
   num_transitions: int  # Agent steps in it, resets not counted.
   versions: np.ndarray  # [number of rollouts]: of the parameters that acted.
   episode_returns: np.ndarray  # [number of episodes that ended in it]

@@ -18,7 +18,7 @@ class Summary(NamedTuple):
   num_frames: int
   num_updates: int
   num_episodes: int
-  seconds: float  # Since the first update's batch was asked for.
+  seconds: float  # Since the records were opened.
   mean_return: float  # Over the last `return_window` episodes.
 
 
