@@ -19,7 +19,6 @@ import optax
 from agents import agent as agent_lib
 from agents import batcher
 from agents import trajectory as trajectory_lib
-import vtrace
 
 Array = jax.Array
 Metrics = dict[str, Array]
@@ -49,12 +48,12 @@ class Progress(NamedTuple):
 def make_update(
   agent: agent_lib.Agent,
   optimizer: optax.GradientTransformation,
+  loss: Callable[..., tuple[Array, Metrics]],
   *,
   discount: float,
   clip_rewards: Callable[[Array], Array],
   unrolls_per_pass: int | None = None,
   axis_name: str = AXIS,
-  **loss_settings: float | None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes `update(train_state, trajectory, learning_rate)`.
 
@@ -65,13 +64,14 @@ def make_update(
   Args:
     agent: whose `unroll` and `policy` are trained.
     optimizer: gives a direction; the step is `-learning_rate * direction`.
+    loss: `vtrace.impala_loss` with its costs and thresholds filled in; gives
+      the loss, summed over a device's batch, and its terms.
     discount: gamma.
     clip_rewards: applied to rewards `[T, B]`.
     unrolls_per_pass: accumulate the gradient over groups of this many unrolls,
       which is exact, since the loss is a sum. On CPU one unroll at a time stays
       in the cache. None: all at once.
     axis_name: of the mapped axis the devices' sums go over.
-    **loss_settings: the costs and thresholds of `vtrace.impala_loss`.
 
   Returns:
     The pure update: trajectories are one device's, rows `[T+1, B, ...]`;
@@ -79,13 +79,13 @@ def make_update(
     traced with a B that `unrolls_per_pass` does not divide.
   """
 
-  def loss(params, trajectory):
+  def loss_and_sums(params, trajectory):
     output = agent.unroll(params, trajectory.rows, trajectory.core_state)
     steps = trajectory_lib.transitions(trajectory.rows)
     policy, _ = trajectory_lib.split_bootstrap(output.policy)
     values, bootstrap_value = trajectory_lib.split_bootstrap(output.value)
     entropy = agent.policy.entropy(policy)
-    total, terms = vtrace.impala_loss(
+    total, terms = loss(
       behaviour_log_probs=steps.behaviour_log_probs,
       target_log_probs=agent.policy.log_prob(policy, steps.actions),
       entropy=entropy,
@@ -94,14 +94,13 @@ def make_update(
       rewards=clip_rewards(steps.rewards),
       discounts=discount * steps.discounts,
       mask=steps.mask,
-      **loss_settings,
     )
     sums = terms | {'loss': total, 'steps': jnp.sum(steps.mask)}
     return total, jax.tree.map(jnp.float32, sums)
 
   def update(train_state, trajectory, learning_rate):
     params, opt_state = train_state
-    gradient = jax.grad(loss, has_aux=True)
+    gradient = jax.grad(loss_and_sums, has_aux=True)
     grads, sums = _accumulate(gradient, params, trajectory, unrolls_per_pass)
     grads, sums = jax.lax.psum((grads, sums), axis_name)
     direction, opt_state = optimizer.update(grads, opt_state, params)

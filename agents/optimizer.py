@@ -5,9 +5,9 @@ import optax
 
 def rmsprop(
   *,
-  decay: float = 0.99,
-  epsilon: float = 0.01,
-  max_grad_norm: float | None = 40.0,
+  decay: float,
+  epsilon: float,
+  max_grad_norm: float | None,
 ) -> optax.GradientTransformation:
   """The direction to descend in; the caller multiplies by the learning rate.
 

@@ -1,6 +1,6 @@
 """The parts of a run, made from its configuration.
 
-Training, benchmarks, checks and tests put the same parts together.
+Training and tests put the same parts together.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,10 @@ from agents import batcher
 from agents import learner
 from agents import optimizer as optimizer_lib
 from agents import parameter_store
+from agents import trajectory
 from agents import trajectory_queue
 from envs import environment
+from envs import envpool_env
 from envs import registry
 from experiments import config as config_lib
 import vtrace
@@ -48,7 +50,11 @@ def make_worlds(config: config_lib.Config) -> list[environment.Environment]:
       registry.make(config.env, config.envs_per_actor, int(seed) % 2**30)
       for seed in seeds
     ]
-  except (ValueError, ImportError) as error:
+  except (
+    registry.UnknownEnvironmentError,
+    envpool_env.EnvPoolMissingError,
+    envpool_env.UnsupportedTaskError,
+  ) as error:
     raise config_lib.ConfigError(str(error)) from error
 
 
@@ -91,9 +97,17 @@ def make_update(
   return learner.make_update(
     agent,
     optimizer,
+    make_loss(config),
     discount=config.discount,
     clip_rewards=_REWARD_CLIPPINGS[config.reward_clipping],
     unrolls_per_pass=config.unrolls_per_pass or _unrolls_per_pass(config),
+  )
+
+
+def make_loss(config: config_lib.Config) -> Callable[..., Any]:
+  """The paper's loss with the run's costs and thresholds."""
+  return functools.partial(
+    vtrace.impala_loss,
     baseline_cost=config.baseline_cost,
     entropy_cost=config.entropy_cost,
     clip_rho_threshold=_finite(config.clip_rho_threshold),
@@ -143,37 +157,48 @@ def acting(
 ) -> Iterator[None]:
   """Runs an actor thread for each world; on leaving, closes and joins them."""
   act = actor.make_act(agent)
-  threads = []
-  for actor_id, world in enumerate(worlds):
-    make_rollouts = functools.partial(
-      actor.rollouts,
-      world,
-      act,
-      store.get,
-      core_state=agent.initial_state(config.envs_per_actor),
-      key=jax.random.fold_in(key, actor_id),
-      unroll_length=config.unroll_length,
-      actor_id=actor_id,
+  threads = [
+    _actor_thread(
+      functools.partial(
+        actor.rollouts,
+        world,
+        act,
+        store.get,
+        core_state=agent.initial_state(config.envs_per_actor),
+        key=jax.random.fold_in(key, actor_id),
+        unroll_length=config.unroll_length,
+        actor_id=actor_id,
+      ),
+      actor_id,
+      queue,
     )
-    threads.append(
-      threading.Thread(
-        target=actor.run,
-        args=(
-          make_rollouts,
-          functools.partial(queue.put, actor_id),
-          functools.partial(queue.fail, actor_id),
-        ),
-        name=f'actor-{actor_id}',
-        daemon=True,
-      )
-    )
-  for thread in threads:
-    thread.start()
+    for actor_id, world in enumerate(worlds)
+  ]
   try:
+    for thread in threads:
+      thread.start()
     yield
   finally:
     queue.close()
     _join(threads, worlds)
+
+
+def _actor_thread(
+  make_rollouts: Callable[[], Iterator[trajectory.Rollout]],
+  actor_id: int,
+  queue: trajectory_queue.TrajectoryQueue,
+) -> threading.Thread:
+  """A thread, not started, that puts an actor's rollouts into its ring."""
+  return threading.Thread(
+    target=actor.run,
+    args=(
+      make_rollouts,
+      functools.partial(queue.put, actor_id),
+      functools.partial(queue.fail, actor_id),
+    ),
+    name=f'actor-{actor_id}',
+    daemon=True,
+  )
 
 
 def _join(
@@ -183,7 +208,8 @@ def _join(
   """Waits for the actors to leave, and closes the worlds they have left."""
   deadline = time.monotonic() + _JOIN_SECONDS
   for thread, world in zip(threads, worlds, strict=True):
-    thread.join(max(0.0, deadline - time.monotonic()))
+    if thread.ident is not None:  # It was started.
+      thread.join(max(0.0, deadline - time.monotonic()))
     if thread.is_alive():
       logging.error('%s is stuck in its environment; left behind.', thread.name)
     else:

@@ -5,11 +5,11 @@ import itertools
 
 import jax
 import numpy as np
+import optax
 
 from agents import actor
 from agents import agent as agent_lib
 from agents import learner
-from agents import optimizer
 from envs import catch
 
 
@@ -65,7 +65,7 @@ def test_acting_is_compiled_once():
   agent = make_agent()
   act = actor.make_act(agent)
   state = learner.init(
-    agent, optimizer.rmsprop(), jax.random.key(0), jax.devices()[:1]
+    agent, optax.identity(), jax.random.key(0), jax.devices()[:1]
   )
   params = learner.local_params(state)
   take_rollouts(jax.random.key(0), 3, lambda: (0, params), act)

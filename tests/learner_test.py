@@ -18,7 +18,7 @@ import vtrace
 
 T, B, ACTIONS = 5, 8, 3
 # So small a clip binds in every update: where it is applied matters.
-OPTIMIZER = optimizer_lib.rmsprop(epsilon=0.1, max_grad_norm=5.0)
+OPTIMIZER = optimizer_lib.rmsprop(decay=0.99, epsilon=0.1, max_grad_norm=5.0)
 SPEC = dm_env.specs.Array((4,), np.float32)
 
 
@@ -55,15 +55,10 @@ def make_update(agent=None, **settings):
   return learner.make_update(
     agent or make_agent(),
     OPTIMIZER,
-    **(
-      dict(
-        discount=0.9,
-        clip_rewards=vtrace.abs_one,
-        baseline_cost=0.5,
-        entropy_cost=0.01,
-      )
-      | settings
-    ),
+    functools.partial(vtrace.impala_loss, baseline_cost=0.5, entropy_cost=0.01),
+    discount=0.9,
+    clip_rewards=vtrace.abs_one,
+    **settings,
   )
 
 
@@ -171,6 +166,20 @@ def test_the_step_is_the_learning_rate_times_the_direction():
     for rate in (0.1, 0.2)
   ]
   assert_close(jax.tree.map(lambda x: 2 * x, steps[0]), steps[1])
+
+
+def test_one_compilation_serves_every_update(caplog):
+  devices = jax.devices()[:2]
+  update = learner.parallelize(make_update(), devices)
+  place = learner.make_place(devices)
+  batch = batcher.Batch(split(make_batch(0), 2), 0, None, None, None)
+  trajectories = [place(batch).trajectory for _ in range(3)]
+  state = jax.block_until_ready(initial_state(2))
+  with jax.log_compiles():
+    for expected, part in zip((True, False, False), trajectories, strict=True):
+      caplog.clear()
+      state, _ = jax.block_until_ready(update(state, part, 0.02))
+      assert ('Compiling' in caplog.text) == expected
 
 
 def test_learn_counts_frames_publishes_and_stops():

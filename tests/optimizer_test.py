@@ -30,8 +30,8 @@ def test_three_steps_equal_tensorflow_1():
 @pytest.mark.parametrize('norm,expected', ((5.0, 1.0), (80.0, 0.5)))
 def test_the_global_norm_is_clipped_at_40(norm, expected):
   gradient = {'a': jnp.array([0.6 * norm]), 'b': jnp.array([0.8 * norm])}
-  free = optimizer.rmsprop(epsilon=1e12, max_grad_norm=None)
-  clipped = optimizer.rmsprop(epsilon=1e12, max_grad_norm=40.0)
+  free = optimizer.rmsprop(decay=0.99, epsilon=1e12, max_grad_norm=None)
+  clipped = optimizer.rmsprop(decay=0.99, epsilon=1e12, max_grad_norm=40.0)
   directions = [
     t.update(gradient, t.init(gradient))[0] for t in (clipped, free)
   ]

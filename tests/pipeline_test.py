@@ -1,5 +1,6 @@
 """The whole path: real actors, queue, batcher, store and learner input."""
 
+import functools
 import itertools
 import time
 
@@ -17,6 +18,7 @@ from envs import catch
 from experiments import parts
 from tests import counting
 from tests import running
+import vtrace
 
 
 def counting_rollouts(num_rollouts):
@@ -131,10 +133,9 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
   update = learner.make_update(
     agent,
     optax.identity(),
+    functools.partial(vtrace.impala_loss, baseline_cost=0.5, entropy_cost=0.0),
     discount=discount,
     clip_rewards=lambda r: r,
-    baseline_cost=0.5,
-    entropy_cost=0.0,
   )
   update = learner.parallelize(update, jax.devices()[:1])
   params = agent.init(None)

@@ -1,6 +1,7 @@
 """The whole path from actors to learner, put together for a test."""
 
 import contextlib
+import functools
 
 import jax
 import optax
@@ -10,6 +11,7 @@ from agents import parameter_store
 from agents import trajectory_queue
 from experiments import config as config_lib
 from experiments import parts
+import vtrace
 
 UNROLL_LENGTH, NUM_ACTORS = 4, 3
 
@@ -51,10 +53,9 @@ def learning(queue, store, agent, batch_size=2):
   update = learner.make_update(
     agent,
     optimizer,
+    functools.partial(vtrace.impala_loss, baseline_cost=0.0, entropy_cost=0.0),
     discount=0.9,
     clip_rewards=lambda r: r,
-    baseline_cost=0.0,
-    entropy_cost=0.0,
   )
   return learner.learn(
     learner.init(agent, optimizer, jax.random.key(0), devices),

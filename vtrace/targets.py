@@ -100,7 +100,11 @@ def from_logits(
   rewards: Array,
   values: Array,
   bootstrap_value: Array,
-  **thresholds: float | None,
+  *,
+  clip_rho_threshold: float | None = 1.0,
+  clip_c_threshold: float | None = 1.0,
+  clip_pg_rho_threshold: float | None = 1.0,
+  lambda_: float = 1.0,
 ) -> VTraceReturns:
   """V-trace targets for a categorical policy given by its logits.
 
@@ -113,8 +117,10 @@ def from_logits(
     rewards: `[T, ...]`.
     values: `[T, ...]`.
     bootstrap_value: `[...]`.
-    **thresholds: `clip_rho_threshold`, `clip_c_threshold`,
-      `clip_pg_rho_threshold` and `lambda_` of `from_importance_weights`.
+    clip_rho_threshold: as for `from_importance_weights`, like the next three.
+    clip_c_threshold: c_bar.
+    clip_pg_rho_threshold: the clip of the advantages' weights.
+    lambda_: the mixing of n-step targets.
 
   Returns:
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
@@ -131,7 +137,15 @@ def from_logits(
   # -inf minus -inf would be NaN; what pi cannot do weighs nothing.
   log_rhos = jnp.where(jnp.isneginf(log_pi), -jnp.inf, log_pi - log_mu)
   return from_importance_weights(
-    log_rhos, discounts, rewards, values, bootstrap_value, **thresholds
+    log_rhos,
+    discounts,
+    rewards,
+    values,
+    bootstrap_value,
+    clip_rho_threshold=clip_rho_threshold,
+    clip_c_threshold=clip_c_threshold,
+    clip_pg_rho_threshold=clip_pg_rho_threshold,
+    lambda_=lambda_,
   )
 
 

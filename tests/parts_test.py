@@ -1,0 +1,160 @@
+"""The parts of a run are made from the numbers of its configuration."""
+
+import dataclasses
+import inspect
+import itertools
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from agents import learner
+from agents import optimizer as optimizer_lib
+from envs import catch
+from experiments import config as config_lib
+from experiments import parts
+from tests import counting
+from tests import running
+import vtrace
+
+
+def test_every_actor_has_worlds_of_its_own():
+  config = running.config_for(num_actors=3, envs_per_actor=4)
+  starts = [w.reset().observation for w in parts.make_worlds(config)]
+  for a, b in itertools.combinations(starts, 2):
+    assert np.any(a != b)
+
+
+def test_every_actor_has_a_key_of_its_own():
+  # Equal worlds and equal parameters: keys alone can make the actions differ.
+  worlds = [catch.Catch(4, seed=0) for _ in range(2)]
+  agent = parts.make_agent(running.config_for(), worlds[0])
+  params = agent.init(jax.random.key(0))
+  settings = dict(envs_per_actor=4, batch_size=4, unroll_length=9)
+  with running.pipeline(worlds, agent, params, **settings) as (queue, _):
+    a, b = (queue.get().trajectory.rows.action for _ in range(2))
+  assert np.any(a != b)
+
+
+def called_with(function, monkeypatch, module, name):
+  """The arguments by name that `module.name` gets from `function()`."""
+  signature = inspect.signature(getattr(module, name))
+  calls = []
+
+  def spy(*args, **kwargs):
+    calls.append(signature.bind(*args, **kwargs).arguments)
+
+  monkeypatch.setattr(module, name, spy)
+  function()
+  return calls[0]
+
+
+# All different, so that no two can be exchanged unseen.
+CONFIG = config_lib.Config(
+  discount=0.91,
+  baseline_cost=0.2,
+  entropy_cost=0.03,
+  clip_rho_threshold=1.4,
+  clip_c_threshold=1.5,
+  clip_pg_rho_threshold=1.6,
+  lambda_=0.7,
+  rmsprop_decay=0.8,
+  rmsprop_epsilon=0.09,
+  max_grad_norm=10.0,
+  unrolls_per_pass=4,
+  learning_rate=0.5,
+  num_frames=1000,
+)
+
+
+def test_the_loss_has_the_runs_costs_and_thresholds():
+  loss = parts.make_loss(CONFIG)
+  assert loss.func is vtrace.impala_loss
+  names = (
+    'baseline_cost',
+    'entropy_cost',
+    'clip_rho_threshold',
+    'clip_c_threshold',
+    'clip_pg_rho_threshold',
+    'lambda_',
+  )
+  assert loss.keywords == {name: getattr(CONFIG, name) for name in names}
+
+
+@pytest.mark.parametrize('name', [n for n in dir(CONFIG) if 'threshold' in n])
+def test_an_infinite_threshold_is_none(name):
+  config = dataclasses.replace(CONFIG, **{name: math.inf})
+  assert parts.make_loss(config).keywords[name] is None
+
+
+def test_the_update_has_the_runs_numbers(monkeypatch):
+  made = called_with(
+    lambda: parts.make_update(CONFIG, 'agent', 'optimizer'),
+    monkeypatch,
+    learner,
+    'make_update',
+  )
+  assert made['agent'] == 'agent' and made['optimizer'] == 'optimizer'
+  assert made['discount'] == 0.91 and made['unrolls_per_pass'] == 4
+  assert made['clip_rewards'] is vtrace.abs_one
+
+
+@pytest.mark.parametrize(
+  'name,clipped',
+  (
+    ('abs_one', 1.0),
+    ('none', 3.0),
+    ('soft_asymmetric', 5 * math.tanh(3 / 5)),
+    ('soft_asymmetric_paper', 5 * math.tanh(3)),
+  ),
+)
+def test_rewards_are_clipped_as_named(name, clipped, monkeypatch):
+  config = dataclasses.replace(CONFIG, reward_clipping=name)
+  made = called_with(
+    lambda: parts.make_update(config, None, None),
+    monkeypatch,
+    learner,
+    'make_update',
+  )
+  np.testing.assert_allclose(
+    made['clip_rewards'](np.float32(3.0)), clipped, rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize('norm,expected', ((10.0, 10.0), (math.inf, None)))
+def test_the_optimizer_has_the_runs_numbers(norm, expected, monkeypatch):
+  config = dataclasses.replace(CONFIG, max_grad_norm=norm)
+  made = called_with(
+    lambda: parts.make_optimizer(config), monkeypatch, optimizer_lib, 'rmsprop'
+  )
+  assert made == dict(decay=0.8, epsilon=0.09, max_grad_norm=expected)
+
+
+def test_the_schedule_falls_over_the_runs_frames():
+  schedule = parts.make_schedule(CONFIG)
+  assert [schedule(n) for n in (0, 500, 1000)] == [0.5, 0.25, 0.0]
+
+
+def test_a_bug_in_a_world_is_no_refusal(monkeypatch):
+  def broken(*args):
+    raise ValueError('a bug')
+
+  monkeypatch.setattr(parts.registry, 'make', broken)
+  with pytest.raises(ValueError, match='a bug') as info:
+    parts.make_worlds(running.config_for())
+  assert not isinstance(info.value, config_lib.ConfigError)
+
+
+def test_actors_that_never_started_are_not_waited_for(monkeypatch):
+  def no_threads(self):
+    raise RuntimeError("can't start new thread")
+
+  monkeypatch.setattr(parts.threading.Thread, 'start', no_threads)
+  agent = counting.make_counting_agent()
+  worlds = [counting.CountingEnv(i) for i in range(2)]
+  with (
+    pytest.raises(RuntimeError, match="can't start new thread"),
+    running.pipeline(worlds, agent, agent.init(None)),
+  ):
+    pass
