@@ -18,6 +18,7 @@ class Atari(envpool_env.EnvPool):
     num_envs: int,
     seed: int,
     life_loss_ends_episode: bool = True,
+    max_episode_steps: int = 27_000,
   ):
     """Makes the games; `task_id` for instance 'Pong-v5'.
 
@@ -42,7 +43,7 @@ class Atari(envpool_env.EnvPool):
       # Up to 30 random no-ops begin an episode,
       noop_max=30,
       # which 27,000 agent steps, 108,000 frames or 30 minutes, cut off.
-      max_episode_steps=27_000,
+      max_episode_steps=max_episode_steps,
       # No sticky actions in the paper.
       repeat_action_probability=0.0,
       # The game's minimal action set.

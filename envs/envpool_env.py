@@ -2,7 +2,8 @@
 
 EnvPool steps its environments in C++ threads. Its Gymnasium face is the one
 that tells a termination from a truncation for every task (its dm_env face gives
-a discount of 0 for both), so that is the one used here.
+a discount of 0 for both), so that is the one used here. What terminates on the
+very last step that the time limit permits counts as truncated there.
 """
 
 from typing import Any
@@ -131,8 +132,17 @@ def _spec(space: Any) -> Any:
   if hasattr(space, 'spaces'):
     return {name: _spec(part) for name, part in space.spaces.items()}
   if hasattr(space, 'n'):
-    return dm_env.specs.DiscreteArray(int(space.n))
+    return _discrete_spec(space)
   shape = space.shape
   if _is_channels_first(shape):
     shape = (*shape[1:], shape[0])
   return dm_env.specs.Array(shape, space.dtype)
+
+
+def _discrete_spec(space: Any) -> dm_env.specs.Array:
+  """Gymnasium calls EnvPool's bools int8, and its int32 int64."""
+  if space.shape:  # MultiBinary.
+    return dm_env.specs.Array(space.shape, bool)
+  if space.start != 0:
+    return dm_env.specs.Array((), np.int32)
+  return dm_env.specs.DiscreteArray(int(space.n))

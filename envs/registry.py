@@ -1,11 +1,14 @@
 """From an environment's name to a batch of it."""
 
+from collections.abc import Iterable
 import difflib
 
 from envs import atari
 from envs import catch
 from envs import environment
 from envs import envpool_env
+
+_OURS = {'Catch': catch.Catch}  # Made by (num_envs, seed).
 
 
 class UnknownEnvironmentError(ValueError):
@@ -26,22 +29,22 @@ def make(env_id: str, num_envs: int, seed: int) -> environment.Environment:
     EnvPoolMissingError: if only EnvPool could know, and it is not installed.
     UnsupportedTaskError: if EnvPool cannot make the task, or it has players.
   """
-  if env_id == 'Catch':
-    return catch.Catch(num_envs, seed)
+  if env_id in _OURS:
+    return _OURS[env_id](num_envs, seed)
   try:
     known = envpool_env.import_envpool().list_all_envs()
   except envpool_env.EnvPoolMissingError:
-    if difflib.get_close_matches(env_id, ['Catch'], cutoff=0.7):
-      raise UnknownEnvironmentError(_unknown(env_id, ['Catch'])) from None
+    if difflib.get_close_matches(env_id, _OURS, cutoff=0.7):
+      raise UnknownEnvironmentError(_unknown(env_id, _OURS)) from None
     raise
   if env_id not in known:
-    raise UnknownEnvironmentError(_unknown(env_id, ['Catch', *known]))
+    raise UnknownEnvironmentError(_unknown(env_id, [*_OURS, *known]))
   if atari.is_atari(env_id):
     return atari.Atari(env_id, num_envs, seed)
   return envpool_env.EnvPool(env_id, num_envs, seed)
 
 
-def _unknown(env_id: str, known: list[str]) -> str:
+def _unknown(env_id: str, known: Iterable[str]) -> str:
   """A sentence, with near matches whatever the case of the letters."""
   by_lower = {name.lower(): name for name in known}
   near = difflib.get_close_matches(env_id.lower(), by_lower, n=3, cutoff=0.5)

@@ -17,22 +17,31 @@ TASKS = (
   'CartPole-v1',
   'MiniGrid-Empty-5x5-v0',
   'FrozenLake-v1',
-  'Breakout-v5',
+  'Game2048-v1',  # Bools,
+  'TSP-v1',  # and numbers that begin at -1.
 )
+
+
+def short_game(name, num_envs, seed):
+  return atari.Atari(name, num_envs, seed, max_episode_steps=25)
 
 
 def leaves(tree):
   return list(tree.values()) if isinstance(tree, dict) else [tree]
 
 
-@pytest.mark.parametrize('task', TASKS)
-def test_every_world_keeps_the_conventions(task):
-  world = registry.make(task, num_envs=3, seed=1)
+@pytest.mark.parametrize(
+  'task,make',
+  [(task, registry.make) for task in TASKS] + [('Breakout-v5', short_game)],
+)
+def test_every_world_keeps_the_conventions(task, make):
+  world = make(task, num_envs=3, seed=1)
   specs = leaves(world.observation_spec())
   rng = np.random.default_rng(0)
   before = world.reset()
   assert np.all(before.step_type == FIRST)
-  for _ in range(60):
+  episodes = 0
+  while episodes < 6:
     actions = rng.integers(
       world.action_spec().num_values, size=3, dtype=np.int32
     )
@@ -48,6 +57,7 @@ def test_every_world_keeps_the_conventions(task):
     np.testing.assert_array_equal(first, before.step_type == LAST)
     np.testing.assert_array_equal(timestep.reward[first], 0)
     np.testing.assert_array_equal(timestep.discount[first], 1)
+    episodes += np.sum(first)
     before = timestep
   world.close()
 
@@ -98,6 +108,16 @@ def test_truncation_keeps_the_discount_and_termination_does_not():
     timestep = cut.step(np.array([0, 1], np.int32))
   np.testing.assert_array_equal(timestep.step_type, LAST)
   np.testing.assert_array_equal(timestep.discount, 1.0)
+  game = atari.Atari('Breakout-v5', 2, 0, max_episode_steps=5)
+  game.reset()
+  for _ in range(5):
+    timestep = game.step(np.zeros([2], np.int32))
+  np.testing.assert_array_equal(timestep.step_type, LAST)
+  np.testing.assert_array_equal(timestep.discount, 1.0)
+  game._lives[:] = 9  # Had more been won, the new game would have fewer.
+  timestep = game.step(np.zeros([2], np.int32))
+  np.testing.assert_array_equal(timestep.step_type, FIRST)
+  np.testing.assert_array_equal(timestep.discount, 1.0)
   falls = envpool_env.EnvPool('CartPole-v1', 2, 0)
   timestep = falls.reset()
   while not np.any(timestep.step_type == LAST):
@@ -108,11 +128,11 @@ def test_truncation_keeps_the_discount_and_termination_does_not():
 
 
 def breakout_discounts(life_loss_ends_episode):
-  """(lost a life, whole game over, discounts) of a game of doing little."""
+  """(lost a life, game over, discount, first) of two games of doing little."""
   world = atari.Atari('Breakout-v5', 1, 0, life_loss_ends_episode)
   world.reset()
   lives, rows = [5], []
-  while True:
+  while sum(over for _, over, _, _ in rows) < 2:
     timestep = world.step(np.array([1 + len(rows) % 2], np.int32))
     lives.append(int(world._lives[0]))
     rows.append(
@@ -123,17 +143,15 @@ def breakout_discounts(life_loss_ends_episode):
         timestep.step_type[0] == FIRST,
       )
     )
-    if rows[-1][1]:
-      break
   return np.array(rows)
 
 
 def test_life_loss_is_a_discount_of_0_within_a_whole_game():
   lost, over, discount, first = breakout_discounts(True).T
-  assert np.sum(lost) == 5 and np.sum(over) == 1 and not np.any(first)
+  assert np.sum(lost) == 10 and np.sum(over) == 2 and np.sum(first) == 1
   np.testing.assert_array_equal(discount, 1 - lost)
   lost, over, discount, _ = breakout_discounts(False).T
-  assert np.sum(lost) == 5
+  assert np.sum(lost) == 10
   np.testing.assert_array_equal(discount, 1 - over)
 
 
