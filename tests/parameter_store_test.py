@@ -13,6 +13,24 @@ def test_empty_store_says_so():
     parameter_store.ParameterStore().get()
 
 
+class PendingArray:
+  """Stands for an array that a device still computes."""
+
+  ready = False
+
+  def block_until_ready(self):
+    self.ready = True
+    return self
+
+
+def test_what_is_published_is_ready():
+  # Acting on parameters that are not would keep other threads off the device.
+  store, params = parameter_store.ParameterStore(), PendingArray()
+  store.publish(3, {'w': params})
+  assert params.ready
+  assert store.get() == (3, {'w': params})
+
+
 def test_readers_see_whole_pairs_that_never_go_back():
   store = parameter_store.ParameterStore()
   store.publish(0, np.int64(0))

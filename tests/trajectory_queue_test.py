@@ -47,7 +47,7 @@ def test_threads_lose_double_and_reorder_nothing():
 
 
 def test_a_full_ring_makes_its_actor_wait():
-  queue = trajectory_queue.TrajectoryQueue(1, capacity=1)
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=20)
   queue.put(0, 'a')
   second = threading.Thread(target=queue.put, args=(0, 'b'))
   second.start()
