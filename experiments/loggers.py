@@ -37,6 +37,14 @@ COLUMNS = (
 )
 
 
+# Empty where no episode ended; a NaN anywhere else is news.
+_OF_EPISODES = ('episode_return', 'mean_return', 'episode_length')
+
+
+class DivergedError(ArithmeticError):
+  """The loss is not finite."""
+
+
 class RunLogger:
   """Records a run in its log directory, a row every `log_seconds`."""
 
@@ -61,7 +69,11 @@ class RunLogger:
     self._written = time.monotonic()
 
   def log(self, progress: learner.Progress) -> None:
-    """Takes note of an update; every `log_seconds`, writes a row."""
+    """Takes note of an update; every `log_seconds`, writes a row.
+
+    Raises:
+      DivergedError: after writing a row whose loss is not finite.
+    """
     self._statistics.add(progress)
     if time.monotonic() - self._written >= self._log_seconds:
       self._write()
@@ -88,10 +100,10 @@ class RunLogger:
   def _write(self) -> None:
     row = self._statistics.row()
     self._written = time.monotonic()
-    self._csv.writerow({name: _cell(row[name]) for name in COLUMNS})
+    self._csv.writerow({name: _cell(name, row[name]) for name in COLUMNS})
     self._file.flush()
     for name, value in row.items():
-      if name != 'num_frames' and not np.isnan(value):
+      if name != 'num_frames' and not _no_episode(name, value):
         self._tensorboard.add_scalar(name, value, row['num_frames'])
     self._tensorboard.flush()
     self._bar.set_postfix_str(
@@ -100,10 +112,18 @@ class RunLogger:
       refresh=False,
     )
     self._bar.update(min(row['num_frames'], self._bar.total) - self._bar.n)
+    if not np.isfinite(row['loss']):
+      raise DivergedError(
+        f'The loss is {row["loss"]} after {row["num_updates"]} updates.'
+      )
 
 
-def _cell(value: Any) -> str:
-  """A number for the CSV; nothing where there is none."""
+def _cell(name: str, value: Any) -> str:
+  """A number for the CSV; nothing where no episode ended."""
   if isinstance(value, int):
     return str(value)
-  return '' if np.isnan(value) else f'{value:.6g}'
+  return '' if _no_episode(name, value) else f'{value:.6g}'
+
+
+def _no_episode(name: str, value: Any) -> bool:
+  return name in _OF_EPISODES and np.isnan(value)

@@ -18,7 +18,7 @@ class Summary(NamedTuple):
   num_frames: int
   num_updates: int
   num_episodes: int
-  seconds: float  # Since the records were opened.
+  seconds: float  # From opening the records to the last update.
   mean_return: float  # Over the last `return_window` episodes.
 
 
@@ -30,7 +30,7 @@ class RunStatistics:
   """
 
   def __init__(self, return_window: int):
-    self._start = self._row_start = time.monotonic()
+    self._start = self._now = self._row_start = time.monotonic()
     self._recent = collections.deque(maxlen=return_window)
     self._num_episodes = 0
     self._progress: learner.Progress | None = None
@@ -40,6 +40,7 @@ class RunStatistics:
   def add(self, progress: learner.Progress) -> None:
     """Takes note of one update."""
     batch = progress.batch
+    self._now = time.monotonic()
     self._progress = progress._replace(batch=None)
     self._sums = (
       _add(self._sums, progress.metrics) if self._sums else progress.metrics
@@ -65,7 +66,7 @@ class RunStatistics:
       frames,
       updates,
       self._num_episodes,
-      time.monotonic() - self._start,
+      self._now - self._start,
       _mean(self._recent),
     )
 
@@ -73,13 +74,13 @@ class RunStatistics:
     """Means over the updates since the last row; NaN where none was."""
     sums = jax.device_get(self._sums)
     means = {name: float(x) / self._num_updates for name, x in sums.items()}
-    now, summary = time.monotonic(), self.summary
+    summary = self.summary
     frames = summary.num_frames - self._row_frames
     row = means | {
       'num_frames': summary.num_frames,
       'num_updates': summary.num_updates,
       'seconds': summary.seconds,
-      'frames_per_second': frames / max(now - self._row_start, 1e-9),
+      'frames_per_second': frames / max(self._now - self._row_start, 1e-9),
       'episode_return': _mean(self._returns),
       'mean_return': summary.mean_return,
       'episode_length': _mean(self._lengths),
@@ -87,7 +88,7 @@ class RunStatistics:
       'policy_lag': _mean(self._lags),
       'learning_rate': self._progress.learning_rate,
     }
-    self._row_start, self._row_frames = now, summary.num_frames
+    self._row_start, self._row_frames = self._now, summary.num_frames
     self._clear()
     return row
 

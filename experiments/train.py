@@ -33,6 +33,7 @@ def train(config: config_lib.Config) -> statistics.Summary:
   optimizer = parts.make_optimizer(config)
   update = parts.make_update(config, agent, optimizer)
   logdir = launch.make_logdir(config)
+  print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
 
   init_key, actors_key = jax.random.split(jax.random.key(config.seed))
   train_state = learner.init(agent, optimizer, init_key, devices)
@@ -84,6 +85,9 @@ def main() -> None:
   except KeyboardInterrupt:
     print('Interrupted: the records so far are kept.', file=sys.stderr)
     sys.exit(130)
+  except loggers.DivergedError as error:
+    print(f'Diverged: {error} The records are kept.', file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -39,8 +39,9 @@ def test_a_row_averages_what_came_since_the_last(monkeypatch):
   monkeypatch.setattr(statistics, 'time', clock)
   run = statistics.RunStatistics(return_window=3)
   run.add(make_progress(1, [1.0], loss=2.0))
-  run.add(make_progress(2, [3.0, 5.0], loss=4.0))
   clock.now = 104.0
+  run.add(make_progress(2, [3.0, 5.0], loss=4.0))
+  clock.now = 105.0  # What comes after the last update is not training.
   row = run.row()
   assert row['loss'] == 3.0 and row['policy_lag'] == 1.5
   assert row['episode_return'] == row['mean_return'] == 3.0
@@ -49,8 +50,8 @@ def test_a_row_averages_what_came_since_the_last(monkeypatch):
   assert row['seconds'] == 4.0 and row['frames_per_second'] == 20.0
   assert not run.pending
 
-  run.add(make_progress(3, [], loss=7.0))
   clock.now = 106.0
+  run.add(make_progress(3, [], loss=7.0))
   row = run.row()
   assert row['loss'] == 7.0 and row['policy_lag'] == 3.0
   assert np.isnan(row['episode_return']) and row['mean_return'] == 3.0
@@ -58,10 +59,12 @@ def test_a_row_averages_what_came_since_the_last(monkeypatch):
 
   run.add(make_progress(4, [10.0], loss=0.0))
   assert run.row()['mean_return'] == 6.0  # Of the last three: 3, 5, 10.
+  clock.now = 120.0
   assert run.summary.num_episodes == 4 and run.summary.num_frames == 160
+  assert run.summary.seconds == 6.0
 
 
-def logged(tmp_path, log_seconds):
+def logged(tmp_path, log_seconds, loss=1e-7):
   config = config_lib.from_preset(
     'catch', log_seconds=log_seconds, num_frames=100
   )
@@ -70,7 +73,7 @@ def logged(tmp_path, log_seconds):
     ('pg_loss', 'baseline_loss', 'entropy_loss', 'entropy', 'grad_norm'), 0.25
   )
   for i in range(1, 5):
-    progress = make_progress(i, [1.0] if i > 2 else [], loss=1e-7 * i)
+    progress = make_progress(i, [1.0] if i > 2 else [], loss=loss * i)
     logger.log(progress._replace(metrics=progress.metrics | empty))
   logger.close()
   with open(tmp_path / 'metrics.csv', newline='') as file:
@@ -91,6 +94,14 @@ def test_every_row_is_written_and_what_is_missing_is_empty(tmp_path):
 def test_closing_writes_the_last_row(tmp_path):
   _, rows = logged(tmp_path, log_seconds=1e9)
   assert [row['num_frames'] for row in rows] == ['160']
+
+
+def test_a_run_that_diverges_stops_and_says_so(tmp_path):
+  with pytest.raises(loggers.DivergedError, match='nan after 1 updates'):
+    logged(tmp_path, log_seconds=0.0, loss=float('nan'))
+  with open(tmp_path / 'metrics.csv', newline='') as file:
+    (row,) = csv.DictReader(file)
+  assert row['loss'] == 'nan' and row['episode_return'] == ''
 
 
 def test_closing_closes_everything_though_the_last_row_fails(
