@@ -1,10 +1,12 @@
-"""The door of every script: flags in; bad input is a line and status 2."""
+"""The door of a script: flags in; bad input is a line and status 2."""
 
 from collections.abc import Callable
 import dataclasses
 import datetime
+import os
 import pathlib
 import sys
+from typing import Any
 
 from absl import app
 from absl import flags
@@ -39,9 +41,11 @@ def config_from_flags() -> config_lib.Config:
   """The preset, with every flag that was given.
 
   Raises:
-    ConfigError: if there is no such preset.
+    ConfigError: if there is no such preset, or none was given for a world that
+      is not the default's.
   """
   values = flags.FLAGS.flag_values_dict()
+  _check_preset_given(values)
   names = [field.name for field in dataclasses.fields(config_lib.Config)]
   given = {name: values[name] for name in names if values[name] is not None}
   return config_lib.from_preset(values['preset'], **given)
@@ -63,33 +67,50 @@ def run(main: Callable[[], None]) -> None:
 
 
 def make_logdir(config: config_lib.Config) -> pathlib.Path:
-  """Makes the run's log directory.
+  """Makes the run's log directory, and claims it by an empty metrics.csv.
 
   Raises:
-    ConfigError: if it cannot be written, or holds a run already.
+    ConfigError: if it cannot be written, or another run has claimed it.
   """
-  logdir = pathlib.Path(config.logdir or _new_name(config))
+  logdir = pathlib.Path(config.logdir or _new_name(config)).expanduser()
   try:
-    taken = (logdir / 'metrics.csv').exists()
-    if not taken:
-      logdir.mkdir(parents=True, exist_ok=True)
-      probe = logdir / '.writable'
-      probe.touch()
-      probe.unlink()
+    logdir.mkdir(parents=True, exist_ok=True)
+    claimed = _create(logdir / 'metrics.csv')
   except OSError as error:
     raise config_lib.ConfigError(
       f'Cannot write to --logdir={logdir}: {error.strerror}.'
     ) from error
-  if taken:
+  if not claimed:
     raise config_lib.ConfigError(
       f'--logdir={logdir} already holds a run; choose another.'
     )
   return logdir
 
 
+def _create(path: pathlib.Path) -> bool:
+  """Makes an empty file; False if there is one. Of two at once, one wins."""
+  try:
+    path.touch(exist_ok=False)
+  except FileExistsError:
+    return False
+  return True
+
+
 def _new_name(config: config_lib.Config) -> str:
+  """No two runs share it, though they begin in the same second."""
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-  return f'runs/{config.env}-seed{config.seed}-{now}'
+  return f'runs/{config.env}-seed{config.seed}-{now}-{os.getpid()}'
+
+
+def _check_preset_given(values: dict[str, Any]) -> None:
+  """Refuses to train one world with the values of another, unasked."""
+  env = values['env']
+  default = config_lib.from_preset(values['preset']).env
+  if not flags.FLAGS['preset'].present and env not in (None, default):
+    raise config_lib.ConfigError(
+      f'--env={env} needs a --preset, the values to begin with: '
+      f'{", ".join(config_lib.PRESETS)}.'
+    )
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -52,6 +52,8 @@ def test_every_preset_is_possible_on_one_device(preset):
     (dict(seed=2**32), 1, '--seed=4294967296 is not in'),
     (dict(discount=1.5), 1, '--discount=1.5 is not in'),
     (dict(learning_rate=math.nan), 1, '--learning_rate=nan is not in'),
+    (dict(learning_rate=math.inf), 1, '--learning_rate=inf is not in'),
+    (dict(entropy_cost=math.inf), 1, '--entropy_cost=inf is not in'),
     (dict(max_grad_norm=-math.inf), 1, '--max_grad_norm=-inf is not in'),
     (dict(timeout_seconds=0.0), 1, '--timeout_seconds=0.0 is not in'),
   ),
@@ -59,6 +61,13 @@ def test_every_preset_is_possible_on_one_device(preset):
 def test_what_cannot_be_is_refused(settings, devices, match):
   with pytest.raises(config_lib.ConfigError, match=match):
     config_lib.check(config_lib.from_preset('catch', **settings), devices)
+
+
+def test_infinity_means_no_clip():
+  config = config_lib.from_preset(
+    'catch', clip_rho_threshold=math.inf, max_grad_norm=math.inf
+  )
+  config_lib.check(config, num_devices=1)
 
 
 def test_unknown_presets_name_near_matches():

@@ -11,6 +11,9 @@ import time
 
 import pytest
 
+from experiments import config as config_lib
+from experiments import launch
+
 ROOT = pathlib.Path(__file__).parent.parent
 REQUIRED_COLUMNS = {
   'num_frames',
@@ -126,9 +129,10 @@ def assert_refused(result, sentence):
   'flags,sentence',
   (
     (['--preset=atary'], 'Did you mean atari'),
-    (['--env=Pnog-v5'], 'Pong-v5'),
-    (['--env=Pendulum-v1'], 'Unsupported action space'),
-    (['--env=TicTacToe-v1'], 'several players'),
+    (['--env=Pong-v5'], '--env=Pong-v5 needs a --preset'),
+    (['--preset=atari', '--env=Pnog-v5'], 'Pong-v5'),
+    (['--preset=catch', '--env=Pendulum-v1'], 'Unsupported action space'),
+    (['--preset=catch', '--env=TicTacToe-v1'], 'several players'),
     (['--torso=deep'], 'needs one image'),
     (['--torso=wide'], 'Unknown torso'),
     (['--reward_clipping=abs_two'], 'Did you mean abs_one'),
@@ -156,6 +160,27 @@ def test_a_log_directory_that_cannot_be_written(tmp_path):
   assert_refused(
     run_train(f'--logdir={tmp_path / "file" / "run"}'), 'Cannot write'
   )
+
+
+def test_of_two_runs_at_once_one_claims_the_log_directory(tmp_path):
+  config = config_lib.from_preset('catch', logdir=str(tmp_path / 'run'))
+  launch.make_logdir(config)
+  with pytest.raises(config_lib.ConfigError, match='already holds a run'):
+    launch.make_logdir(config)
+
+
+def test_a_log_directory_may_begin_at_home(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  config = config_lib.from_preset('catch', logdir='~/run')
+  assert launch.make_logdir(config) == tmp_path / 'run'
+
+
+def test_a_run_that_diverges_ends_with_a_sentence(tmp_path):
+  result = run_train(
+    '--learning_rate=1e30', '--log_seconds=0', f'--logdir={tmp_path / "run"}'
+  )
+  assert result.returncode == 1 and 'Diverged' in result.stderr, result.stderr
+  assert 'Traceback' not in result.stderr
 
 
 def test_envpool_missing(tmp_path):
