@@ -115,7 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # Seconds on a laptop. Values ours.
   'catch': dict(
     env='Catch',
-    num_frames=700_000,
+    num_frames=600_000,
     torso='mlp',
     learning_rate=2e-3,
     batch_size=32,
