@@ -49,8 +49,9 @@ def test_every_world_keeps_the_conventions(task, make):
     timestep = world.step(actions)
     assert timestep.reward.dtype == timestep.discount.dtype == np.float32
     assert timestep.step_type.shape == timestep.reward.shape == (3,)
-    for leaf, spec in zip(leaves(timestep.observation), specs, strict=True):
-      assert leaf.shape == (3, *spec.shape) and leaf.dtype == spec.dtype
+    for leaf, spec in zip(kept, specs, strict=True):
+      assert leaf.shape == (3, *spec.shape)
+      spec.validate(leaf[0])  # The type, and what a discrete one may be.
     for old, new in zip(kept, leaves(before.observation)):
       np.testing.assert_array_equal(old, new)  # Buffers are never reused.
     first = timestep.step_type == FIRST
