@@ -9,8 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from agents import agent as agent_lib
 from agents import learner
 from agents import optimizer as optimizer_lib
+from agents import trajectory_queue
 from envs import catch
 from experiments import config as config_lib
 from experiments import parts
@@ -65,6 +67,11 @@ CONFIG = config_lib.Config(
   unrolls_per_pass=4,
   learning_rate=0.5,
   num_frames=1000,
+  num_actors=3,
+  queue_capacity=5,
+  timeout_seconds=77.0,
+  torso='shallow',
+  use_lstm=True,
 )
 
 
@@ -129,6 +136,27 @@ def test_the_optimizer_has_the_runs_numbers(norm, expected, monkeypatch):
     lambda: parts.make_optimizer(config), monkeypatch, optimizer_lib, 'rmsprop'
   )
   assert made == dict(decay=0.8, epsilon=0.09, max_grad_norm=expected)
+
+
+def test_the_queue_has_the_runs_numbers(monkeypatch):
+  made = called_with(
+    lambda: parts.make_queue(CONFIG),
+    monkeypatch,
+    trajectory_queue,
+    'TrajectoryQueue',
+  )
+  assert made == dict(num_actors=3, capacity=5, timeout_seconds=77.0)
+
+
+def test_the_agent_has_the_runs_network(monkeypatch):
+  made = called_with(
+    lambda: parts.make_agent(CONFIG, catch.Catch(1, 0)),
+    monkeypatch,
+    agent_lib,
+    'make_agent',
+  )
+  assert made['torso'] == 'shallow' and made['use_lstm'] is True
+  assert made['action_spec'].num_values == 3
 
 
 def test_the_schedule_falls_over_the_runs_frames():
