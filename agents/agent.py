@@ -64,7 +64,8 @@ def make_agent(
   """
   if not isinstance(action_spec, dm_env.specs.DiscreteArray):
     raise ValueError(
-      f'Unsupported action space: {action_spec}. Only discrete actions are.'
+      f'Unsupported action space: {action_spec}. '
+      'Only a single discrete action is supported.'
     )
   policy = distributions.categorical(action_spec.num_values)
   network = networks.make_network(

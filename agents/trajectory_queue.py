@@ -77,7 +77,7 @@ class TrajectoryQueue:
 
     Raises:
       RuntimeError: from an actor's exception, as soon as it has failed.
-      QueueTimeout: if the actor gave nothing in time.
+      QueueTimeout: if the actor gave nothing in time, or waited too long.
     """
     ring = self._rings[self._turn]
     taken = self._wait(
@@ -90,9 +90,14 @@ class TrajectoryQueue:
     return taken[0]
 
   def raise_if_failed(self) -> None:
-    """Raises a RuntimeError from an actor's exception, if one has died."""
+    """Raises a RuntimeError from an actor's exception, if one has died.
+
+    An actor's own `QueueTimeout` stays one.
+    """
     if self._error is not None:
       actor_id, error = self._error
+      if isinstance(error, QueueTimeout):
+        raise QueueTimeout(str(error)) from error
       raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
 
   def close(self) -> None:

@@ -27,7 +27,7 @@ class Config:
   # The world.
   env: str = _field(
     'Pong-v5',
-    "'Catch', or the id of any EnvPool task with a discrete action space.",
+    "'Catch', or the id of any EnvPool task with a single discrete action.",
   )
   num_frames: int = _field(
     200_000_000, 'Environment frames to train for. Paper: 200M per Atari game.'
@@ -62,7 +62,8 @@ class Config:
   )
   timeout_seconds: float = _field(
     600,
-    'Longest wait of an actor for the learner or the other way round. Ours.',
+    'Longest wait of an actor for the learner or the other way round, '
+    'compilation included. Ours.',
   )
   # The learner.
   batch_size: int = _field(32, 'Unrolls in an update, over all devices. G.1.')
@@ -103,7 +104,7 @@ class Config:
   logdir: str = _field(
     '',
     'Where the run is recorded. Empty: a new folder in '
-    'runs/, named after environment, seed and time.',
+    'runs/, named after environment, seed, time and process.',
   )
   log_seconds: float = _field(
     10.0, 'Seconds between two rows of metrics. Ours.'
@@ -150,10 +151,10 @@ _ANY = (0.0, math.inf)
 _RANGES = {
   'num_frames': _COUNT,
   'seed': (0, 2**32 - 1),  # What a JAX key can tell apart.
-  'num_actors': _COUNT,
-  'envs_per_actor': _COUNT,
+  'num_actors': (1, 10_000),
+  'envs_per_actor': (1, 10**6),
   'unroll_length': _COUNT,
-  'queue_capacity': _COUNT,
+  'queue_capacity': (1, 10**6),
   'timeout_seconds': (1.0, math.inf),
   'batch_size': _COUNT,
   'unrolls_per_pass': (0, 2**53),
@@ -177,12 +178,16 @@ def from_preset(preset: str, **overrides: Any) -> Config:
   """The preset called `preset`, with `overrides`.
 
   Raises:
-    ConfigError: if there is no such preset.
+    ConfigError: if there is no such preset, or an override names no field.
   """
   if preset not in PRESETS:
     raise ConfigError(
       f'Unknown preset {preset!r}.{did_you_mean(preset, PRESETS)}'
     )
+  names = [field.name for field in dataclasses.fields(Config)]
+  for name in overrides:
+    if name not in names:
+      raise ConfigError(f'Unknown setting {name!r}.{did_you_mean(name, names)}')
   return Config(**(PRESETS[preset] | overrides))
 
 
@@ -192,6 +197,8 @@ def check(config: Config, num_devices: int) -> None:
   Raises:
     ConfigError: with one sentence.
   """
+  for field in dataclasses.fields(Config):
+    _check_type(getattr(config, field.name), field)
   for name, (least, most) in _RANGES.items():
     value = getattr(config, name)
     if not least <= value <= most:
@@ -212,6 +219,15 @@ def check(config: Config, num_devices: int) -> None:
     raise ConfigError(
       f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
       f'{per_device} unrolls of a device.'
+    )
+
+
+def _check_type(value: Any, field: dataclasses.Field) -> None:
+  """Flags have their types; what a notebook hands over may not."""
+  kinds = (int, float) if field.type is float else (field.type,)
+  if type(value) not in kinds:
+    raise ConfigError(
+      f'{field.name}={value!r} is not of type {field.type.__name__}.'
     )
 
 

@@ -72,7 +72,7 @@ def make_logdir(config: config_lib.Config) -> pathlib.Path:
   Raises:
     ConfigError: if it cannot be written, or another run has claimed it.
   """
-  logdir = pathlib.Path(config.logdir or _new_name(config)).expanduser()
+  logdir = pathlib.Path(os.path.expanduser(config.logdir or _new_name(config)))
   try:
     logdir.mkdir(parents=True, exist_ok=True)
     claimed = _create(logdir / 'metrics.csv')
@@ -97,7 +97,7 @@ def _create(path: pathlib.Path) -> bool:
 
 
 def _new_name(config: config_lib.Config) -> str:
-  """No two runs share it, though they begin in the same second."""
+  """Runs of different processes differ, though they begin in one second."""
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   return f'runs/{config.env}-seed{config.seed}-{now}-{os.getpid()}'
 
@@ -116,6 +116,8 @@ def _check_preset_given(values: dict[str, Any]) -> None:
 def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
+  except SystemExit:  # After --help, which absl takes for a failure.
+    sys.exit(0)
   except flags.Error as error:
     _refuse(error)
 

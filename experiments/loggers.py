@@ -57,6 +57,7 @@ class RunLogger:
     self._file = open(logdir / 'metrics.csv', 'w', newline='')
     self._csv = csv.DictWriter(self._file, COLUMNS)
     self._csv.writeheader()
+    self._file.flush()
     self._tensorboard = tensorboardX.SummaryWriter(str(logdir))
     self._bar = tqdm.tqdm(
       total=config.num_frames,
@@ -103,7 +104,7 @@ class RunLogger:
     self._csv.writerow({name: _cell(name, row[name]) for name in COLUMNS})
     self._file.flush()
     for name, value in row.items():
-      if name != 'num_frames' and not _no_episode(name, value):
+      if name != 'num_frames' and np.isfinite(value):
         self._tensorboard.add_scalar(name, value, row['num_frames'])
     self._tensorboard.flush()
     self._bar.set_postfix_str(
@@ -122,8 +123,5 @@ def _cell(name: str, value: Any) -> str:
   """A number for the CSV; nothing where no episode ended."""
   if isinstance(value, int):
     return str(value)
-  return '' if _no_episode(name, value) else f'{value:.6g}'
-
-
-def _no_episode(name: str, value: Any) -> bool:
-  return name in _OF_EPISODES and np.isnan(value)
+  no_episode = name in _OF_EPISODES and np.isnan(value)
+  return '' if no_episode else f'{value:.6g}'

@@ -13,6 +13,7 @@ import jax
 
 from agents import learner
 from agents import parameter_store
+from agents import trajectory_queue
 from experiments import config as config_lib
 from experiments import launch
 from experiments import loggers
@@ -32,14 +33,15 @@ def train(config: config_lib.Config) -> statistics.Summary:
   agent = parts.make_agent(config, worlds[0])
   optimizer = parts.make_optimizer(config)
   update = parts.make_update(config, agent, optimizer)
-  logdir = launch.make_logdir(config)
-  print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
 
   init_key, actors_key = jax.random.split(jax.random.key(config.seed))
   train_state = learner.init(agent, optimizer, init_key, devices)
   queue = parts.make_queue(config)
   store = parameter_store.ParameterStore()
   store.publish(0, learner.local_params(train_state))
+
+  logdir = launch.make_logdir(config)
+  print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   with (
     contextlib.closing(loggers.RunLogger(config, logdir)) as logger,
     contextlib.closing(parts.make_batches(config, queue, devices)) as batches,
@@ -87,6 +89,9 @@ def main() -> None:
     sys.exit(130)
   except loggers.DivergedError as error:
     print(f'Diverged: {error} The records are kept.', file=sys.stderr)
+    sys.exit(1)
+  except trajectory_queue.QueueTimeout as error:
+    print(f'Stuck: {error} See --timeout_seconds.', file=sys.stderr)
     sys.exit(1)
 
 

@@ -56,6 +56,10 @@ def test_every_preset_is_possible_on_one_device(preset):
     (dict(entropy_cost=math.inf), 1, '--entropy_cost=inf is not in'),
     (dict(max_grad_norm=-math.inf), 1, '--max_grad_norm=-inf is not in'),
     (dict(timeout_seconds=0.0), 1, '--timeout_seconds=0.0 is not in'),
+    (dict(num_frames='3'), 1, "num_frames='3' is not of type int"),
+    (dict(batch_size=32.0), 1, 'batch_size=32.0 is not of type int'),
+    (dict(use_lstm='no'), 1, "use_lstm='no' is not of type bool"),
+    (dict(num_actors=True), 1, 'num_actors=True is not of type int'),
   ),
 )
 def test_what_cannot_be_is_refused(settings, devices, match):
@@ -73,6 +77,16 @@ def test_infinity_means_no_clip():
 def test_unknown_presets_name_near_matches():
   with pytest.raises(config_lib.ConfigError, match='Did you mean catch'):
     config_lib.from_preset('cath')
+
+
+def test_unknown_settings_name_near_matches():
+  with pytest.raises(config_lib.ConfigError, match='Did you mean batch_size'):
+    config_lib.from_preset('catch', batchsize=8)
+
+
+def test_whole_numbers_are_numbers():
+  config = config_lib.from_preset('catch', learning_rate=1, log_seconds=0)
+  config_lib.check(config, num_devices=1)
 
 
 def test_every_field_has_help():

@@ -11,8 +11,10 @@ import time
 
 import pytest
 
+from agents import trajectory_queue
 from experiments import config as config_lib
 from experiments import launch
+from experiments import train
 
 ROOT = pathlib.Path(__file__).parent.parent
 REQUIRED_COLUMNS = {
@@ -162,9 +164,13 @@ def test_a_log_directory_that_cannot_be_written(tmp_path):
   )
 
 
-def test_of_two_runs_at_once_one_claims_the_log_directory(tmp_path):
+def test_of_two_runs_at_once_one_claims_the_log_directory(
+  tmp_path, monkeypatch
+):
   config = config_lib.from_preset('catch', logdir=str(tmp_path / 'run'))
   launch.make_logdir(config)
+  # Had both looked before either claimed, neither would have seen the other.
+  monkeypatch.setattr(pathlib.Path, 'exists', lambda self: False)
   with pytest.raises(config_lib.ConfigError, match='already holds a run'):
     launch.make_logdir(config)
 
@@ -175,12 +181,38 @@ def test_a_log_directory_may_begin_at_home(tmp_path, monkeypatch):
   assert launch.make_logdir(config) == tmp_path / 'run'
 
 
+def test_processes_name_their_log_directories_apart(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  names = set()
+  for process in (7, 8):
+    monkeypatch.setattr(os, 'getpid', lambda process=process: process)
+    names.add(launch.make_logdir(config_lib.from_preset('catch')).name[-2:])
+  assert names == {'-7', '-8'}
+
+
+def test_a_deadline_that_passes_ends_with_a_sentence(monkeypatch, capsys):
+  def stuck(config):
+    raise trajectory_queue.QueueTimeout('Actor 0 waited.')
+
+  monkeypatch.setattr(train, 'train', stuck)
+  monkeypatch.setattr(launch, 'config_from_flags', lambda: None)
+  with pytest.raises(SystemExit) as info:
+    train.main()
+  assert info.value.code == 1
+  assert capsys.readouterr().err == (
+    'Stuck: Actor 0 waited. See --timeout_seconds.\n'
+  )
+
+
 def test_a_run_that_diverges_ends_with_a_sentence(tmp_path):
   result = run_train(
     '--learning_rate=1e30', '--log_seconds=0', f'--logdir={tmp_path / "run"}'
   )
-  assert result.returncode == 1 and 'Diverged' in result.stderr, result.stderr
+  assert result.returncode == 1, result.stderr
   assert 'Traceback' not in result.stderr
+  bar, sentence = result.stderr.strip().rsplit('\n', 1)
+  assert sentence.startswith('Diverged: The loss is nan after')
+  assert 'NaN or Inf found' not in bar  # TensorBoard's own complaint.
 
 
 def test_envpool_missing(tmp_path):
@@ -197,8 +229,15 @@ def test_a_log_directory_with_an_impossible_name(tmp_path):
   assert_refused(result, 'File name too long')
 
 
+def test_a_log_directory_of_nobody_is_a_mere_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  config = config_lib.from_preset('catch', logdir='~nobody-at-all/run')
+  assert launch.make_logdir(config) == pathlib.Path('~nobody-at-all/run')
+
+
 def test_help_shows_every_flag_with_its_presets():
   result = run_train('--help')
+  assert result.returncode == 0
   for flag in (
     '--preset',
     '--envs_per_actor',

@@ -101,3 +101,22 @@ def test_every_wait_has_a_deadline():
   queue.put(0, 'a')
   with pytest.raises(trajectory_queue.QueueTimeout, match='Actor 0 waited'):
     queue.put(0, 'b')
+
+
+def test_a_long_wait_looks_ever_less_often(monkeypatch):
+  naps, sleep = [], trajectory_queue.time.sleep
+  monkeypatch.setattr(
+    trajectory_queue.time, 'sleep', lambda nap: (naps.append(nap), sleep(nap))
+  )
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.1)
+  with pytest.raises(trajectory_queue.QueueTimeout):
+    queue.get()
+  assert naps == sorted(naps)
+  assert naps[0] == 2e-4 and naps[-1] == 2e-3
+
+
+def test_an_actors_own_deadline_stays_one():
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=20)
+  queue.fail(0, trajectory_queue.QueueTimeout('Actor 0 waited.'))
+  with pytest.raises(trajectory_queue.QueueTimeout, match='Actor 0 waited'):
+    queue.get()
