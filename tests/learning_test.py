@@ -8,7 +8,7 @@ from tests import scripts_test
 
 
 @pytest.mark.parametrize(
-  'flags', ([], ['--use_lstm', '--num_frames=1000000']), ids=('ff', 'lstm')
+  'flags', ([], ['--use_lstm', '--num_frames=800000']), ids=('ff', 'lstm')
 )
 def test_catch_is_learnt(flags, tmp_path):
   logdir = tmp_path / 'run'
