@@ -3,6 +3,9 @@
 import csv
 import json
 import pathlib
+import statistics
+
+import pytest
 
 from experiments import config as config_lib
 
@@ -16,6 +19,18 @@ def read_run(name):
     return config_lib.Config(**config), list(csv.DictReader(file))
 
 
+def mean(rows, name, low, high):
+  """Of a column, over the rows of these frames."""
+  chosen = [r for r in rows if low <= int(r['num_frames']) <= high]
+  return statistics.mean(float(r[name]) for r in chosen)
+
+
+def first_frames(rows, mean_return):
+  """Millions of frames at which the mean return is first reached."""
+  reached = (r for r in rows[1:] if float(r['mean_return']) >= mean_return)
+  return int(next(reached)['num_frames']) / 1e6
+
+
 def test_the_pong_run_is_the_presets_and_went_to_its_end():
   config, rows = read_run('pong')
   assert config == config_lib.from_preset('pong', logdir=config.logdir)
@@ -25,8 +40,32 @@ def test_the_pong_run_is_the_presets_and_went_to_its_end():
 def test_pong_is_learnt_within_the_hour_and_stays_learnt():
   config, rows = read_run('pong')
   assert config.return_window == 50
+  assert round(first_frames(rows, 18.0), 1) == 11.8
   learnt = [r for r in rows[1:] if float(r['mean_return']) >= 18.0]
   assert 2_190 < float(learnt[0]['seconds']) < 2_200  # 36.6 minutes.
   assert learnt == rows[-len(learnt) :]
   in_the_hour = [r for r in rows if float(r['seconds']) <= 3_600]
   assert float(in_the_hour[-1]['mean_return']) == 20.0
+
+
+@pytest.mark.parametrize(
+  'name,lambda_,baseline_loss,grad_norm,first',
+  (('pong', 0.9, 1.8, 26, 7.3), ('pong_lambda_1', 1.0, 4.3, 37, 8.9)),
+)
+def test_lambda_makes_the_difference_that_the_page_says(
+  name, lambda_, baseline_loss, grad_norm, first
+):
+  config, rows = read_run(name)
+  assert config.lambda_ == lambda_
+  window = 4_500_000, 5_500_000
+  assert round(mean(rows, 'baseline_loss', *window), 1) == baseline_loss
+  assert round(mean(rows, 'grad_norm', *window)) == grad_norm
+  assert round(first_frames(rows, -10.0), 1) == first
+
+
+def test_the_run_at_lambda_1_went_as_the_page_says():
+  _, rows = read_run('pong_lambda_1')
+  assert round(int(rows[-1]['num_frames']) / 1e6, 1) == 14.6
+  assert round(float(rows[-1]['mean_return']), 1) == 3.4
+  speeds = [float(r['frames_per_second']) for r in rows]
+  assert round(statistics.median(speeds), -2) == 7_100

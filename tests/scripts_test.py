@@ -81,6 +81,7 @@ def test_a_run_leaves_its_records(tmp_path):
     'events.out.tfevents',
   ):
     assert name in result.stdout
+  assert result.stdout.startswith('Training on 1 x cpu')
   assert 'lag' in result.stderr and 'return' in result.stderr  # The bar.
 
   again = run_train('--preset=catch', f'--logdir={logdir}')
