@@ -1,5 +1,8 @@
 """V-trace and the IMPALA loss: arrays in, arrays out."""
 
+from vtrace.diagnostics import LOG_RHO_EDGES
+from vtrace.diagnostics import off_policy_summary
+from vtrace.diagnostics import off_policy_sums
 from vtrace.losses import baseline_loss
 from vtrace.losses import entropy_loss
 from vtrace.losses import impala_loss
@@ -12,6 +15,7 @@ from vtrace.targets import from_importance_weights
 from vtrace.targets import from_logits
 
 __all__ = [
+  'LOG_RHO_EDGES',
   'VTraceReturns',
   'abs_one',
   'baseline_loss',
@@ -19,6 +23,8 @@ __all__ = [
   'from_importance_weights',
   'from_logits',
   'impala_loss',
+  'off_policy_summary',
+  'off_policy_sums',
   'policy_gradient_loss',
   'soft_asymmetric',
   'soft_asymmetric_paper',

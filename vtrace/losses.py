@@ -5,10 +5,13 @@ function that reduces. It sums over time and batch, as the authors' code does:
 learning rate, entropy cost and the gradient clip of 40 are tuned to the sum.
 """
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
 
+from vtrace import diagnostics
 from vtrace import targets
 
 Array = jax.Array
@@ -50,7 +53,7 @@ def impala_loss(
   clip_c_threshold: float | None = 1.0,
   clip_pg_rho_threshold: float | None = 1.0,
   lambda_: float = 1.0,
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, dict[str, Any]]:
   """sum(pg + baseline_cost * baseline + entropy_cost * entropy).
 
   Log-probabilities, not logits, come in: any action space will do.
@@ -74,7 +77,8 @@ def impala_loss(
     lambda_: the mixing of n-step targets.
 
   Returns:
-    The scalar loss, and its three scalar terms, unweighted, by name.
+    The scalar loss, and by name its three scalar terms, unweighted, and as
+    'off_policy' the sums of `diagnostics.off_policy_sums`.
 
   Raises:
     AssertionError: if the shapes do not agree.
@@ -109,4 +113,12 @@ def impala_loss(
     + baseline_cost * terms['baseline_loss']
     + entropy_cost * terms['entropy_loss']
   )
-  return loss, terms
+  off_policy = diagnostics.off_policy_sums(
+    log_rhos,
+    weighs,
+    returns.vs,
+    values,
+    clip_rho_threshold=clip_rho_threshold,
+    clip_c_threshold=clip_c_threshold,
+  )
+  return loss, terms | {'off_policy': off_policy}

@@ -1,0 +1,115 @@
+"""Diagnostics of off-policy learning, against NumPy and by identities."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vtrace
+
+T, B = 40, 50
+
+
+def make_inputs(seed=0):
+  rng = np.random.default_rng(seed)
+  log_rhos = rng.normal(0.0, 0.7, size=[T, B]).astype(np.float32)
+  vs = rng.normal(3.0, 2.0, size=[T, B]).astype(np.float32)
+  values = vs + rng.normal(0.5, 1.0, size=[T, B]).astype(np.float32)
+  return log_rhos, rng.random([T, B]) < 0.8, vs, values
+
+
+def sums_of(log_rhos, mask, vs, values, rho_bar=1.0, c_bar=1.0):
+  return vtrace.off_policy_sums(
+    log_rhos,
+    mask,
+    vs,
+    values,
+    clip_rho_threshold=rho_bar,
+    clip_c_threshold=c_bar,
+  )
+
+
+def summary_of(*args, **kwargs):
+  return vtrace.off_policy_summary(sums_of(*args, **kwargs))
+
+
+def test_a_summary_says_what_numpy_says():
+  log_rhos, mask, vs, values = make_inputs()
+  found = summary_of(log_rhos, mask, vs, values, rho_bar=1.5, c_bar=0.5)
+  logs = log_rhos[mask].astype(np.float64)
+  rhos = np.exp(logs)
+  expected = {
+    'log_rho': logs.mean(),
+    'rho_clipped': np.mean(rhos > 1.5),
+    'c_clipped': np.mean(rhos > 0.5),
+    'effective_sample_size': rhos.sum() ** 2 / np.sum(rhos**2) / len(rhos),
+    'kl': np.mean(rhos - 1 - logs),
+    'explained_variance': 1 - np.var((vs - values)[mask]) / np.var(vs[mask]),
+  }
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
+  edges = [-np.inf, *vtrace.LOG_RHO_EDGES, np.inf]
+  np.testing.assert_array_equal(
+    found['log_rho_histogram'], np.histogram(logs, edges)[0]
+  )
+
+
+def test_sums_add_up_over_batches():
+  parts = [make_inputs(seed) for seed in range(3)]
+  whole = summary_of(*(np.concatenate(xs) for xs in zip(*parts)))
+  added = jax.tree.map(lambda *xs: sum(xs), *(sums_of(*p) for p in parts))
+  for name, value in vtrace.off_policy_summary(added).items():
+    np.testing.assert_allclose(value, whole[name], rtol=1e-4, err_msg=name)
+
+
+def test_on_policy_nothing_is_clipped_and_every_sample_counts():
+  _, mask, vs, _ = make_inputs()
+  # Equal networks differ by rounding, in batches of different shapes.
+  log_rhos = np.random.default_rng(0).normal(0.0, 1e-6, size=[T, B])
+  found = summary_of(log_rhos.astype(np.float32), mask, vs, vs)
+  assert found['rho_clipped'] == found['c_clipped'] == 0.0
+  np.testing.assert_allclose(found['effective_sample_size'], 1.0, rtol=1e-5)
+  np.testing.assert_allclose(found['kl'], 0.0, atol=1e-6)
+  assert found['explained_variance'] == 1.0
+
+
+def test_the_kl_is_that_of_the_policies():
+  # Drawn from mu, the estimate's mean is KL(mu||pi), and it is never negative.
+  mu, pi = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
+  actions = np.random.default_rng(0).choice(3, size=[200, 500], p=mu)
+  log_rhos = np.log(pi / mu)[actions].astype(np.float32)
+  nothing = np.zeros_like(log_rhos)
+  found = summary_of(log_rhos, nothing == 0, nothing, nothing)
+  np.testing.assert_allclose(
+    found['kl'], np.sum(mu * np.log(mu / pi)), rtol=0.02
+  )
+  assert np.isnan(found['explained_variance'])  # There is no variance.
+  for log_rho in (-1.0, 1.0):
+    one = jnp.full([1, 1], log_rho)
+    assert summary_of(one, one != 0, one, one)['kl'] > 0
+
+
+def test_no_threshold_clips_nothing_and_huge_weights_stay_finite():
+  log_rhos, mask = np.full([3, 2], 200.0, np.float32), np.ones([3, 2], bool)
+  nothing = np.zeros([3, 2], np.float32)
+  found = summary_of(log_rhos, mask, nothing, nothing, None, 1.0)
+  assert found['rho_clipped'] == 0.0 and found['c_clipped'] == 1.0
+  assert np.isfinite(found['effective_sample_size'])
+
+
+def test_what_is_masked_may_be_minus_infinity():
+  log_rhos, mask, vs, values = make_inputs()
+  masked = np.where(mask, log_rhos, -np.inf)
+  for name, value in summary_of(masked, mask, vs, values).items():
+    np.testing.assert_array_equal(
+      value, summary_of(log_rhos, mask, vs, values)[name], err_msg=name
+    )
+
+
+@pytest.mark.parametrize('name', ('rho', 'error_squared'))
+def test_no_gradient_flows(name):
+  log_rhos, mask, vs, values = make_inputs()
+  gradient = jax.grad(
+    lambda x, v: sums_of(x, mask, vs, v)[name], argnums=(0, 1)
+  )(jnp.array(log_rhos), jnp.array(values))
+  assert not any(np.any(g) for g in gradient)
