@@ -8,17 +8,9 @@ equally however long their episodes are, and bounds the policy lag.
 """
 
 from collections.abc import Callable
-import time
 from typing import Any
 
-# Between two looks at a ring that is full, or empty: a tenth of the wait so
-# far, within these bounds. Every look takes Python's lock from those who work.
-_LEAST_NAP_SECONDS = 2e-4
-_LONGEST_NAP_SECONDS = 2e-3
-
-
-class QueueTimeout(Exception):
-  """A wait passed its deadline."""
+from agents import waiting
 
 
 class Ring:
@@ -53,11 +45,17 @@ class Ring:
 class TrajectoryQueue:
   """Rings of `capacity` items, one per actor, read in turn."""
 
-  def __init__(self, num_actors: int, capacity: int, timeout_seconds: float):
-    """Waits end with `QueueTimeout` after `timeout_seconds`."""
+  def __init__(
+    self,
+    num_actors: int,
+    capacity: int,
+    timeout_seconds: float,
+    turn: int = 0,
+  ):
+    """Actor `turn` is read first; every wait has the same deadline."""
     self._rings = [Ring(capacity) for _ in range(num_actors)]
     self._timeout_seconds = timeout_seconds
-    self._turn = 0  # The ring to read next; the reader's.
+    self._turn = turn  # The ring to read next; the reader's.
     self._closed = False
     self._error: tuple[int, BaseException] | None = None
 
@@ -77,7 +75,7 @@ class TrajectoryQueue:
 
     Raises:
       RuntimeError: from an actor's exception, as soon as it has failed.
-      QueueTimeout: if the actor gave nothing in time, or waited too long.
+      waiting.Timeout: if the actor gave nothing in time, or waited too long.
     """
     ring = self._rings[self._turn]
     taken = self._wait(
@@ -92,12 +90,12 @@ class TrajectoryQueue:
   def raise_if_failed(self) -> None:
     """Raises a RuntimeError from an actor's exception, if one has died.
 
-    An actor's own `QueueTimeout` stays one.
+    An actor's own `Timeout` stays one.
     """
     if self._error is not None:
       actor_id, error = self._error
-      if isinstance(error, QueueTimeout):
-        raise QueueTimeout(str(error)) from error
+      if isinstance(error, waiting.Timeout):
+        raise waiting.Timeout(str(error)) from error
       raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
 
   def close(self) -> None:
@@ -111,15 +109,9 @@ class TrajectoryQueue:
     self.close()
 
   def _wait(self, attempt: Callable[[], tuple[bool, Any]], what: str):
-    """`(result,)` of the first attempt that succeeds, or None once closed."""
-    start = time.monotonic()
-    while not self._closed:
-      done, result = attempt()
-      if done:
-        return (result,)
-      waited = time.monotonic() - start
-      if waited > self._timeout_seconds:
-        raise QueueTimeout(f'{what} for {self._timeout_seconds:g} seconds.')
-      nap = max(_LEAST_NAP_SECONDS, min(waited / 10, _LONGEST_NAP_SECONDS))
-      time.sleep(nap)
-    return None
+    return waiting.wait(
+      attempt,
+      lambda: self._closed,
+      timeout_seconds=self._timeout_seconds,
+      what=what,
+    )

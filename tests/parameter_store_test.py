@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agents import parameter_store
+from agents import waiting
 
 
 def test_empty_store_says_so():
@@ -55,3 +56,40 @@ def test_readers_see_whole_pairs_that_never_go_back():
     thread.join()
   assert not torn
   assert store.get() == (19_999, 19_999)
+
+
+def test_as_many_older_versions_are_held_as_asked_for():
+  store = parameter_store.ParameterStore(older=2)
+  for version in range(5):
+    store.publish(version, np.int64(10 * version))
+  assert store.versions == ((2, 20), (3, 30), (4, 40))
+  for version in (2, 3, 4):
+    found = store.wait_for(version, timeout_seconds=1)
+    assert found == (version, 10 * version)
+  with pytest.raises(RuntimeError, match='update 1 are gone'):
+    store.wait_for(1, timeout_seconds=1)
+
+
+def test_a_version_to_come_is_waited_for():
+  store = parameter_store.ParameterStore()
+  store.publish(0, np.int64(0))
+  found = []
+  reader = threading.Thread(
+    target=lambda: found.append(store.wait_for(1, timeout_seconds=20))
+  )
+  reader.start()
+  reader.join(0.1)
+  assert reader.is_alive()
+  store.publish(1, np.int64(7))
+  reader.join(5)
+  assert found == [(1, 7)]
+
+
+def test_waiting_ends_with_a_deadline_or_the_end():
+  store = parameter_store.ParameterStore()
+  with pytest.raises(
+    waiting.Timeout, match='parameters of update 3 for 0.05 s'
+  ):
+    store.wait_for(3, timeout_seconds=0.05)
+  store.close()
+  assert store.wait_for(3, timeout_seconds=20) is None
