@@ -6,7 +6,9 @@ callables, so a thread, a remote worker and a test drive the same code.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import time
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,8 +18,25 @@ from agents import episodes
 from agents import trajectory
 
 Array = jax.Array
-# () -> (version, params): the newest parameters; how many updates made them.
-GetParams = Callable[[], tuple[int, Any]]
+# () -> (version, params): the parameters to act on next, and how many updates
+# made them; None once nobody wants more.
+GetParams = Callable[[], tuple[int, Any] | None]
+
+
+class Carry(NamedTuple):
+  """Where an actor and its environments stand between two rollouts."""
+
+  row: trajectory.Row  # [B, ...]: the last arrival.
+  core_state: Any  # [B, ...]: on entering that row.
+  totals: episodes.Totals  # [B]: of the episodes that are running.
+  env_state: Any  # From `get_state`.
+
+
+class ActorState(NamedTuple):
+  """All that an actor's rollouts to come depend on, but for parameters."""
+
+  key: Array
+  carry: Carry | None  # None: its environments begin new episodes.
 
 
 def make_act(agent: agent_lib.Agent) -> Callable[..., Any]:
@@ -36,34 +55,58 @@ def make_act(agent: agent_lib.Agent) -> Callable[..., Any]:
   return act
 
 
+def begin(env: Any, core_state: Any) -> Carry:
+  """Begins an episode in every environment, with the agent's initial state."""
+  row = trajectory.first_row(env.reset())
+  totals = episodes.zero_totals(len(row.action))
+  return Carry(row, core_state, totals, env.get_state())
+
+
+def carry_template(env: Any, core_state: Any) -> Carry | None:
+  """A carry of the same shapes; None if the environments give no state.
+
+  They are left as they were.
+  """
+  env_state = env.get_state()
+  if env_state is None:
+    return None
+  carry = begin(env, core_state)
+  env.set_state(env_state)
+  return carry
+
+
 def rollouts(
   env: Any,
   act: Callable[..., Any],
   get_params: GetParams,
   *,
-  core_state: Any,
-  key: Array,
+  state: ActorState,
+  initial_core_state: Any,
   unroll_length: int,
   actor_id: int,
 ) -> Iterator[trajectory.Rollout]:
-  """Yields rollouts for ever, each on parameters fetched at its beginning.
+  """Yields rollouts until `get_params` gives None.
+
+  Each is on parameters fetched at its beginning.
 
   Args:
-    env: a batch of environments: `reset()` and `step(actions)` give a
+    env: an `envs.environment.Environment`: `reset()` and `step(actions)` give a
       `dm_env.TimeStep` with a leading batch axis, in arrays never written
       again.
     act: from `make_act`.
-    get_params: gives the newest parameters, on the device to act on, and their
-      version.
-    core_state: the agent's initial state for this many environments.
-    key: this actor's own PRNG key.
+    get_params: gives parameters, on the device to act on, and their version.
+    state: this actor's own key, and where to go on.
+    initial_core_state: the agent's, for this many environments.
     unroll_length: T, in agent steps.
     actor_id: stands in every rollout.
   """
-  row = trajectory.first_row(env.reset())
-  totals = episodes.zero_totals(len(row.action))
-  while True:
-    version, params = get_params()
+  carry = _resume(env, state.carry) or begin(env, initial_core_state)
+  row, core_state, totals, _ = carry
+  key = state.key
+  ended = time.monotonic()
+  while (latest := get_params()) is not None:
+    version, params = latest
+    wait_seconds = time.monotonic() - ended
     core_state, key = jax.device_put((core_state, key), _device(params))
     entering, rows = core_state, [row]
     for _ in range(unroll_length):
@@ -77,7 +120,11 @@ def rollouts(
     stacked = jax.tree.map(lambda *xs: np.stack(xs), *jax.device_get(rows))
     totals, returns, lengths = episodes.accumulate(totals, stacked)
     unrolls = trajectory.Trajectory(stacked, jax.device_get(entering))
-    yield trajectory.Rollout(unrolls, actor_id, version, returns, lengths)
+    state = _state(env, key, Carry(row, core_state, totals, None))
+    ended = time.monotonic()
+    yield trajectory.Rollout(
+      unrolls, actor_id, version, state, wait_seconds, returns, lengths
+    )
 
 
 def run(
@@ -98,6 +145,20 @@ def run(
         return
   except BaseException as error:
     fail(error)
+
+
+def _resume(env: Any, carry: Carry | None) -> Carry | None:
+  if carry is not None:
+    env.set_state(carry.env_state)
+  return carry
+
+
+def _state(env: Any, key: Array, carry: Carry) -> ActorState:
+  """Without the environments' state the rest of the carry would be a lie."""
+  env_state = env.get_state()
+  if env_state is None:
+    return ActorState(key, None)
+  return ActorState(key, carry._replace(env_state=env_state))
 
 
 def _device(params: Any) -> Any:

@@ -20,6 +20,8 @@ class Batch(NamedTuple):
   trajectory: trajectory.Trajectory
   num_transitions: int  # Agent steps in it, resets not counted.
   versions: np.ndarray  # [number of rollouts]: of the parameters that acted.
+  actors: dict[int, Any]  # By actor_id: its state after its last rollout here.
+  wait_seconds: float  # Of the actors for the learner, added up.
   episode_returns: np.ndarray  # [number of episodes that ended in it]
   episode_lengths: np.ndarray  # [same]
 
@@ -55,6 +57,8 @@ def stack(rollouts: Sequence[trajectory.Rollout], num_devices: int) -> Batch:
     ),
     num_transitions=sum(trajectory.num_transitions(r) for r in rows),
     versions=np.array([rollout.version for rollout in rollouts]),
+    actors={rollout.actor_id: rollout.state for rollout in rollouts},
+    wait_seconds=sum(rollout.wait_seconds for rollout in rollouts),
     episode_returns=np.concatenate([r.episode_returns for r in rollouts]),
     episode_lengths=np.concatenate([r.episode_lengths for r in rollouts]),
   )

@@ -8,6 +8,8 @@ under `jax.pmap`; tests put it under `jax.vmap`.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import functools
+import time
 from typing import Any
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from agents import batcher
 from agents import trajectory as trajectory_lib
 
 Array = jax.Array
-Metrics = dict[str, Array]
+Metrics = dict[str, Any]
 
 AXIS = 'learners'
 
@@ -40,8 +42,9 @@ class Progress(NamedTuple):
   num_updates: int  # This one included.
   num_frames: int  # Environment frames learnt from so far.
   learning_rate: float  # Of this update.
-  policy_lag: float  # Mean updates between acting and learning.
-  metrics: Metrics  # Scalars, still on the device.
+  policy_lags: np.ndarray  # [number of rollouts]: updates since they acted.
+  wait_seconds: float  # Of the learner for this update's batch.
+  metrics: Metrics  # Still on the device.
   batch: batcher.Batch
 
 
@@ -74,9 +77,11 @@ def make_update(
     axis_name: of the mapped axis the devices' sums go over.
 
   Returns:
-    The pure update: trajectories are one device's, rows `[T+1, B, ...]`;
-    metrics are scalars, summed over all devices. It raises a ValueError when
-    traced with a B that `unrolls_per_pass` does not divide.
+    The pure update: trajectories are one device's, rows `[T+1, B, ...]`.
+    Metrics are scalars, summed over all devices; 'off_policy' holds those of
+    `vtrace.off_policy_sums`; 'finite' is 1 if the loss, the gradient and the
+    new parameters are. It raises a ValueError when traced with a B that
+    `unrolls_per_pass` does not divide.
   """
 
   def loss_and_sums(params, trajectory):
@@ -108,8 +113,10 @@ def make_update(
     metrics = sums | {
       'entropy': -sums['entropy_loss'] / jnp.maximum(sums['steps'], 1.0),
       'grad_norm': optax.tree.norm(grads),
+      'update_norm': learning_rate * optax.tree.norm(direction),
+      'param_norm': optax.tree.norm(params),
     }
-    return TrainState(params, opt_state), metrics
+    return TrainState(params, opt_state), metrics | {'finite': _finite(metrics)}
 
   return update
 
@@ -143,13 +150,25 @@ def init(
   key: Array,
   devices: Sequence[Any],
 ) -> TrainState:
-  """A new state, on all devices as `parallelize` returns it.
+  """A new state, on all devices."""
+  new = jax.jit(functools.partial(new_state, agent, optimizer))(key)
+  return replicate(new, devices)
+
+
+def new_state(
+  agent: agent_lib.Agent, optimizer: optax.GradientTransformation, key: Array
+) -> TrainState:
+  """Before the first update."""
+  params = agent.init(key)
+  return TrainState(params, optimizer.init(params))
+
+
+def replicate(train_state: TrainState, devices: Sequence[Any]) -> TrainState:
+  """The state whole on every device, as `parallelize` returns it.
 
   So one compilation of the update serves the first call and all that follow.
   """
-  params = jax.jit(agent.init)(key)
-  state = TrainState(params, optimizer.init(params))
-  return jax.device_put(state, _sharding(devices))
+  return jax.device_put(train_state, _sharding(devices))
 
 
 def local_params(train_state: TrainState) -> Any:
@@ -167,6 +186,8 @@ def learn(
   learning_rate: Callable[[int], float],
   frames_per_step: int,
   total_frames: int,
+  num_updates: int = 0,
+  num_frames: int = 0,
 ) -> Iterator[Progress]:
   """Updates until `total_frames`, and reports each update.
 
@@ -181,25 +202,42 @@ def learn(
     learning_rate: environment frames so far -> learning rate.
     frames_per_step: action repeats.
     total_frames: where to end.
+    num_updates: made before this call, with those of `train_state`.
+    num_frames: learnt from before this call.
   """
-  num_frames = 0
-  for num_updates, batch in enumerate(batches):
+  while num_frames < total_frames:
+    start = time.monotonic()
+    batch = next(batches, None)
+    wait_seconds = time.monotonic() - start
     check()
+    if batch is None:
+      return
     rate = learning_rate(num_frames)
     train_state, metrics = update(train_state, batch.trajectory, rate)
-    policy_lag = float(np.mean(num_updates - batch.versions))
+    policy_lags = num_updates - batch.versions
+    num_updates += 1
     num_frames += batch.num_transitions * frames_per_step
-    publish(num_updates + 1, local_params(train_state))
+    publish(num_updates, local_params(train_state))
     yield Progress(
-      train_state, num_updates + 1, num_frames, rate, policy_lag, metrics, batch
+      train_state=train_state,
+      num_updates=num_updates,
+      num_frames=num_frames,
+      learning_rate=rate,
+      policy_lags=policy_lags,
+      wait_seconds=wait_seconds,
+      metrics=metrics,
+      batch=batch,
     )
-    if num_frames >= total_frames:
-      return
 
 
 def _sharding(devices: Sequence[Any], *axes: str) -> jax.sharding.NamedSharding:
   mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+
+def _finite(metrics: Metrics) -> Array:
+  norms = ('loss', 'grad_norm', 'update_norm', 'param_norm')
+  return jnp.isfinite(jnp.array([metrics[name] for name in norms])).all()
 
 
 def _accumulate(gradient, params, trajectory, unrolls_per_pass):

@@ -43,6 +43,8 @@ class Rollout(NamedTuple):
   trajectory: Trajectory
   actor_id: int
   version: int  # Updates that had made the parameters it acted on.
+  state: Any  # `actor.ActorState` after it: the actor can go on from there.
+  wait_seconds: float  # Between the actor's rollout before and this one.
   episode_returns: np.ndarray  # [number of episodes that ended in it]
   episode_lengths: np.ndarray  # [same], in agent steps.
 

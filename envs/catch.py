@@ -6,12 +6,24 @@ middle of the bottom row. +1 for a catch, -1 for a miss, after nine steps.
 Vectorised NumPy.
 """
 
+from typing import NamedTuple
+
 import dm_env
 import numpy as np
 
 from envs import environment
 
 ROWS, COLUMNS = 10, 5
+_CELL = 32  # Pixels of a rendered cell's side.
+
+
+class State(NamedTuple):
+  """Where the boards stand."""
+
+  ball_row: np.ndarray  # [B]
+  ball_column: np.ndarray  # [B]
+  paddle: np.ndarray  # [B]
+  rng: np.ndarray  # [6] uint64: of NumPy's PCG64.
 
 
 class Catch:
@@ -52,6 +64,24 @@ class Catch:
     self._begin(first)
     return self._time_step(first)
 
+  def get_state(self) -> State:
+    """Boards and random numbers to come."""
+    return State(
+      self._ball_row, self._ball_column, self._paddle, _pack(self._rng)
+    )
+
+  def set_state(self, state: State) -> None:
+    """Goes on from `state`."""
+    self._ball_row, self._ball_column, self._paddle, numbers = state
+    _unpack(numbers, self._rng)
+
+  def render(self, index: int) -> np.ndarray:
+    """Its board: the ball red, the paddle cyan, both in one cell white."""
+    image = np.zeros([ROWS, COLUMNS, 3], np.uint8)
+    image[self._ball_row[index], self._ball_column[index], 0] = 255
+    image[ROWS - 1, self._paddle[index], 1:] = 255
+    return image.repeat(_CELL, axis=0).repeat(_CELL, axis=1)
+
   def close(self) -> None:
     """Nothing to free."""
 
@@ -78,3 +108,25 @@ class Catch:
     board[boards, self._ball_row, self._ball_column] = 1.0
     board[boards, ROWS - 1, self._paddle] = 1.0
     return board
+
+
+_LOW = 2**64 - 1
+
+
+def _pack(rng: np.random.Generator) -> np.ndarray:
+  """A PCG64's two numbers of 128 bits, in halves, and its spare half draw."""
+  whole = rng.bit_generator.state
+  state, inc = whole['state']['state'], whole['state']['inc']
+  halves = [state >> 64, state & _LOW, inc >> 64, inc & _LOW]
+  return np.array([*halves, whole['has_uint32'], whole['uinteger']], np.uint64)
+
+
+def _unpack(numbers: np.ndarray, rng: np.random.Generator) -> None:
+  """Puts `rng` where `_pack` found it."""
+  high, low, inc_high, inc_low, has_uint32, uinteger = map(int, numbers)
+  rng.bit_generator.state = {
+    'bit_generator': 'PCG64',
+    'state': {'state': high << 64 | low, 'inc': inc_high << 64 | inc_low},
+    'has_uint32': has_uint32,
+    'uinteger': uinteger,
+  }

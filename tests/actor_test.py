@@ -6,6 +6,7 @@ import itertools
 import jax
 import numpy as np
 import optax
+import pytest
 
 from agents import actor
 from agents import agent as agent_lib
@@ -28,8 +29,8 @@ def take_rollouts(key, count, get_params=None, act=None):
     catch.Catch(16, seed=0),
     act or actor.make_act(agent),
     get_params or (lambda: (0, params)),
-    core_state=agent.initial_state(16),
-    key=key,
+    state=actor.ActorState(key, None),
+    initial_core_state=agent.initial_state(16),
     unroll_length=5,
     actor_id=0,
   )
@@ -70,3 +71,83 @@ def test_acting_is_compiled_once():
   params = learner.local_params(state)
   take_rollouts(jax.random.key(0), 3, lambda: (0, params), act)
   assert act._cache_size() == 1
+
+
+def interrupted_rollouts(use_lstm, env, num_before):
+  """Rollouts of one actor, and of one that goes on from where it stood."""
+  agent = agent_lib.make_agent(
+    env.observation_spec(), env.action_spec(), torso='mlp', use_lstm=use_lstm
+  )
+  params = jax.jit(agent.init)(jax.random.key(0))
+
+  def rollouts(world, state):
+    return actor.rollouts(
+      world,
+      actor.make_act(agent),
+      lambda: (0, params),
+      state=state,
+      initial_core_state=agent.initial_state(env.num_envs),
+      unroll_length=7,
+      actor_id=0,
+    )
+
+  begin = actor.ActorState(jax.random.key(1), None)
+  straight = list(itertools.islice(rollouts(env, begin), num_before + 3))
+  other_seed = catch.Catch(env.num_envs, seed=99)
+  again = rollouts(other_seed, straight[num_before - 1].state)
+  return straight[num_before:], list(itertools.islice(again, 3))
+
+
+@pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
+def test_an_actor_goes_on_from_its_state_bit_for_bit(use_lstm):
+  env = catch.Catch(4, seed=0)
+  straight, again = interrupted_rollouts(use_lstm, env, num_before=2)
+  for a, b in zip(straight, again, strict=True):
+    a, b = (r._replace(wait_seconds=0.0) for r in (a, b))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+      if isinstance(x, jax.Array) and x.dtype == jax.random.key(0).dtype:
+        x, y = jax.random.key_data(x), jax.random.key_data(y)
+      np.testing.assert_array_equal(x, y)
+  assert any(len(rollout.episode_returns) for rollout in again)
+
+
+class Stateless(catch.Catch):
+  """Like EnvPool, it cannot say where it stands."""
+
+  def get_state(self):
+    return None
+
+
+def test_where_environments_give_no_state_episodes_begin_anew():
+  straight, again = interrupted_rollouts(True, Stateless(4, seed=0), 2)
+  first = again[0].trajectory
+  assert np.all(first.rows.timestep.step_type[0] == 0)
+  assert not first.core_state.hidden.any()
+  assert straight[0].trajectory.core_state.hidden.any()
+  # The key goes on: what was drawn before is not drawn again.
+  np.testing.assert_array_equal(
+    *(jax.random.key_data(r[2].state.key) for r in (straight, again))
+  )
+
+
+def test_a_template_leaves_the_environments_as_they_were():
+  worlds = [catch.Catch(4, seed=0) for _ in range(2)]
+  template = actor.carry_template(worlds[0], core_state=())
+  assert template.row.action.shape == (4,)
+  a, b = (world.reset().observation for world in worlds)
+  np.testing.assert_array_equal(a, b)
+  assert actor.carry_template(Stateless(4, 0), ()) is None
+
+
+def test_an_actor_ends_when_there_are_no_parameters_to_come():
+  params = jax.jit(make_agent().init)(jax.random.key(0))
+  versions = iter([(0, params), (1, params), None])
+  rollouts = take_rollouts(jax.random.key(0), 9, lambda: next(versions))
+  assert [r.version for r in rollouts] == [0, 1]
+
+
+def test_waiting_is_timed(monkeypatch):
+  clock = itertools.count(step=10.0)  # It is asked before and after each wait.
+  monkeypatch.setattr(actor.time, 'monotonic', lambda: next(clock))
+  rollouts = take_rollouts(jax.random.key(0), 2)
+  assert [r.wait_seconds for r in rollouts] == [10.0, 10.0]

@@ -172,7 +172,7 @@ def test_one_compilation_serves_every_update(caplog):
   devices = jax.devices()[:2]
   update = learner.parallelize(make_update(), devices)
   place = learner.make_place(devices)
-  batch = batcher.Batch(split(make_batch(0), 2), 0, None, None, None)
+  batch = batcher.Batch(split(make_batch(0), 2), *[None] * 6)
   trajectories = [place(batch).trajectory for _ in range(3)]
   state = jax.block_until_ready(initial_state(2))
   with jax.log_compiles():
@@ -188,9 +188,11 @@ def test_learn_counts_frames_publishes_and_stops():
     batcher.Batch(
       split(make_batch(i), 1),
       30,
-      np.array([i - 1, i]),
-      np.zeros(0),
-      np.zeros(0),
+      versions=np.array([i - 1, i]),
+      actors={},
+      wait_seconds=0.0,
+      episode_returns=np.zeros(0),
+      episode_lengths=np.zeros(0),
     )
     for i in range(10)
   ]
@@ -211,7 +213,7 @@ def test_learn_counts_frames_publishes_and_stops():
   np.testing.assert_allclose(
     [s.learning_rate for s in steps], [1, 1 / 121, 1 / 241]
   )
-  np.testing.assert_allclose([s.policy_lag for s in steps], 0.5)
+  np.testing.assert_array_equal([s.policy_lags for s in steps], [[1, 0]] * 3)
   assert [version for version, _ in published] == [1, 2, 3]
   assert_close(published[-1][1], steps[-1].train_state.params)
   assert len(jax.tree.leaves(published[-1][1])[0].devices()) == 1

@@ -193,8 +193,27 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
   ):
     steps = running.learning(queue, store, agent, batch_size)
     for progress in itertools.islice(steps, 150):
-      lags.append(progress.policy_lag)
+      lags.extend(progress.policy_lags)
       time.sleep(0.01 if progress.num_updates % 3 else 0.0)
     queue.close()
   assert 0 < max(lags) <= bound
   assert min(lags) >= 0
+
+
+@pytest.mark.parametrize('batch_size', (2, 4))
+@pytest.mark.parametrize('lag', (0, 1, 5))
+def test_with_a_lag_every_batch_is_exactly_so_old(lag, batch_size):
+  # 3 actors of 2 environments: their turns do not fall in with the batches.
+  agent = counting.make_counting_agent()
+  worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
+  settings = dict(lag=lag, batch_size=batch_size)
+  with running.pipeline(worlds, agent, agent.init(None), **settings) as (
+    queue,
+    store,
+  ):
+    steps = running.learning(queue, store, agent, batch_size)
+    for progress in itertools.islice(steps, 30):
+      expected = min(lag, progress.num_updates - 1)  # The first are as old.
+      assert set(progress.policy_lags) == {expected}
+      time.sleep(0.005 if progress.num_updates % 4 == 0 else 0.0)
+    queue.close()

@@ -8,9 +8,10 @@ import optax
 
 from agents import learner
 from agents import parameter_store
-from agents import trajectory_queue
+from experiments import acting
 from experiments import config as config_lib
 from experiments import parts
+from experiments import run_state
 import vtrace
 
 UNROLL_LENGTH, NUM_ACTORS = 4, 3
@@ -37,12 +38,11 @@ def config_for(**settings):
 def pipeline(worlds, agent, params, **settings):
   """Actors running on `worlds`; gives (queue, store)."""
   config = config_for(num_actors=len(worlds), **settings)
-  queue = trajectory_queue.TrajectoryQueue(
-    config.num_actors, config.queue_capacity, config.timeout_seconds
-  )
-  store = parameter_store.ParameterStore()
+  queue = parts.make_queue(config)
+  store = parameter_store.ParameterStore(max(config.lag, 0))
   store.publish(0, params)
-  with parts.acting(config, agent, worlds, jax.random.key(0), queue, store):
+  run = run_state.initial(config, None, jax.random.key(0))
+  with acting.acting(config, agent, worlds, run, queue, store):
     yield queue, store
 
 
