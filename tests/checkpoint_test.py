@@ -1,0 +1,177 @@
+"""Checkpoints: whole or not there, and known to be whole."""
+
+import resource
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import checkpoint
+
+
+class Tree(NamedTuple):
+  params: dict
+  key: jax.Array
+  returns: np.ndarray
+  count: int
+  seconds: float
+  nothing: None
+
+
+def make_tree(count=3):
+  return Tree(
+    params={'torso/linear': {'w': jnp.arange(6.0).reshape(2, 3) + count}},
+    key=jax.random.key(count),
+    returns=np.array([], np.float64),
+    count=count,
+    seconds=0.1,
+    nothing=None,
+  )
+
+
+def save(directory, *counts, keep=3):
+  writer = checkpoint.Writer(directory, keep)
+  for count in counts:
+    writer.save(count, make_tree(count))
+  writer.close()
+  return directory
+
+
+def assert_same(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    assert type(x) is type(y) or not isinstance(y, (int, float))
+    if jnp.issubdtype(getattr(x, 'dtype', int), jax.dtypes.prng_key):
+      x, y = jax.random.key_data(x), jax.random.key_data(y)
+    np.testing.assert_array_equal(x, y)
+    assert np.asarray(x).dtype == np.asarray(y).dtype
+
+
+def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
+  step, flat = checkpoint.read_newest(save(tmp_path, 3, 7))
+  assert step == 7
+  assert_same(checkpoint.unflatten(flat, make_tree(0)), make_tree(7))
+  part = checkpoint.unflatten(flat, make_tree(0).params, 'params')
+  assert_same(part, jax.device_get(make_tree(7).params))
+  nested = checkpoint.nested(flat, 'params')
+  assert nested.keys() == {'torso'} and nested['torso'].keys() == {'linear'}
+
+
+def test_saving_copies_before_it_returns(tmp_path):
+  writer = checkpoint.Writer(tmp_path)
+  values = np.zeros(1_000)
+  writer.save(1, {'x': values})
+  values[:] = 1.0
+  writer.close()
+  assert not checkpoint.read(tmp_path, 1)['x'].any()
+
+
+def test_the_last_three_are_kept(tmp_path):
+  assert checkpoint.steps(save(tmp_path, 1, 2, 3, 4, 5)) == [3, 4, 5]
+  assert checkpoint.steps(tmp_path / 'nowhere') == []
+  assert checkpoint.read_newest(tmp_path / 'nowhere') is None
+
+
+def test_a_step_that_is_there_is_left_alone(tmp_path):
+  save(tmp_path, 1)
+  writer = checkpoint.Writer(tmp_path)
+  writer.save(1, make_tree(9))
+  writer.close()
+  assert checkpoint.read(tmp_path, 1)['count'] == 1
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+  flat = checkpoint.read(save(tmp_path, 1), 1)
+  with pytest.raises(checkpoint.CheckpointError, match='extra is absent'):
+    checkpoint.unflatten(flat, {'extra': 0})
+  params = {'torso/linear': {'w': np.zeros([3, 2])}}
+  with pytest.raises(
+    checkpoint.CheckpointError, match=r'w is of shape \(2, 3\)'
+  ):
+    checkpoint.unflatten(flat, params, 'params')
+
+
+def cut_short(path):
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+  contents = bytearray(path.read_bytes())
+  contents[len(contents) // 2] ^= 1
+  path.write_bytes(contents)
+
+
+def files(directory):
+  return sorted(path for path in directory.rglob('*') if path.stat().st_size)
+
+
+@pytest.mark.parametrize('damage', (cut_short, flip_a_bit))
+def test_damage_to_any_file_is_noticed_or_harmless(damage, tmp_path, caplog):
+  directory = save(tmp_path / 'whole', 1, 2)
+  noticed = 0
+  newest = directory / '2' / 'default'
+  paths = [path for path in files(newest) if path.is_file()]
+  for path in paths:
+    contents = path.read_bytes()
+    caplog.clear()
+    damage(path)
+    step, flat = checkpoint.read_newest(directory)
+    path.write_bytes(contents)
+    assert_same(checkpoint.unflatten(flat, make_tree(0)), make_tree(step))
+    assert (step == 1) == ('DAMAGED CHECKPOINT' in caplog.text), path
+    noticed += step == 1
+  assert len(paths) > 3 and noticed >= 2
+
+
+def test_a_wrong_number_that_orbax_reads_is_noticed(tmp_path, monkeypatch):
+  save(tmp_path, 1)
+  restore = checkpoint.ocp.StandardCheckpointer.restore
+
+  def with_a_flip(self, path):
+    flat = restore(self, path)
+    flat['params/torso/linear/w'][0, 0] += 1e-6
+    return flat
+
+  monkeypatch.setattr(
+    checkpoint.ocp.StandardCheckpointer, 'restore', with_a_flip
+  )
+  with pytest.raises(checkpoint.CheckpointError, match='checksum'):
+    checkpoint.read(tmp_path, 1)
+
+
+def test_if_all_are_damaged_it_is_said(tmp_path):
+  for path in files(save(tmp_path, 1, 2)):
+    if path.is_file():
+      path.write_bytes(b'')
+  with pytest.raises(checkpoint.CheckpointError, match='Every checkpoint in'):
+    checkpoint.read_newest(tmp_path)
+
+
+@pytest.fixture
+def small_disk():
+  """Files can have 64 KiB and no more: writing on fails as on a full disk."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+  yield
+  resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_said_and_leaves_the_one_before(tmp_path, small_disk):
+  writer = checkpoint.Writer(tmp_path)
+  writer.save(1, make_tree(1))
+  noise = np.random.default_rng(0).random(10**5)  # Does not compress.
+  with pytest.raises(checkpoint.CheckpointError, match='Cannot write'):
+    writer.save(2, {'noise': noise})
+    writer.close()
+  assert checkpoint.read_newest(tmp_path)[0] == 1
+
+
+def test_half_written_checkpoints_are_not_seen_and_are_removed(tmp_path):
+  save(tmp_path, 1)
+  torn = tmp_path / '2.orbax-checkpoint-tmp'
+  torn.mkdir()
+  assert checkpoint.read_newest(tmp_path)[0] == 1
+  checkpoint.Writer(tmp_path).close()
+  assert not torn.exists()
