@@ -37,6 +37,8 @@ class Agent(NamedTuple):
   initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
   # (params, key, row [B], core_state) -> (ActorOutput, core_state)
   step: Callable[..., tuple[ActorOutput, Any]]
+  # The same, but the action is the most likely one.
+  greedy_step: Callable[..., tuple[ActorOutput, Any]]
   # (params, rows [T, B], core_state) -> NetworkOutput [T, B]
   unroll: Callable[..., networks.NetworkOutput]
   policy: distributions.Distribution  # Reads NetworkOutput.policy.
@@ -79,17 +81,27 @@ def make_agent(
     rows = _one_row(observation_spec)
     return network.init(key, rows, network.initial_state(1))
 
-  def step(params: Any, key: Array, row: trajectory.Row, core_state: Any):
-    rows = jax.tree.map(lambda x: jnp.asarray(x)[None], row)
-    output, core_state = network.unroll(params, rows, core_state)
-    outputs = output.policy[0]
-    action = policy.sample(key, outputs)
-    return ActorOutput(action, policy.log_prob(outputs, action)), core_state
+  def step_by(choose: Callable[[Array, Array], Any]):
+    def step(params: Any, key: Array, row: trajectory.Row, core_state: Any):
+      rows = jax.tree.map(lambda x: jnp.asarray(x)[None], row)
+      output, core_state = network.unroll(params, rows, core_state)
+      outputs = output.policy[0]
+      action = choose(key, outputs)
+      return ActorOutput(action, policy.log_prob(outputs, action)), core_state
+
+    return step
 
   def unroll(params: Any, rows: trajectory.Row, core_state: Any):
     return network.unroll(params, rows, core_state)[0]
 
-  return Agent(init, network.initial_state, step, unroll, policy)
+  return Agent(
+    init=init,
+    initial_state=network.initial_state,
+    step=step_by(policy.sample),
+    greedy_step=step_by(lambda key, outputs: policy.mode(outputs)),
+    unroll=unroll,
+    policy=policy,
+  )
 
 
 def make_torso(name: str, observation_spec: Any) -> torsos.Torso:

@@ -15,6 +15,7 @@ class Distribution(NamedTuple):
 
   num_outputs: int  # The size of the policy head.
   sample: Callable[[Array, Array], Any]  # (key, outputs) -> actions [...]
+  mode: Callable[[Array], Any]  # outputs -> most likely actions [...]
   log_prob: Callable[[Array, Any], Array]  # (outputs, actions) -> [...]
   entropy: Callable[[Array], Array]  # outputs -> [...]
 
@@ -24,6 +25,9 @@ def categorical(num_actions: int) -> Distribution:
 
   def sample(key: Array, logits: Array) -> Array:
     return jax.random.categorical(key, logits).astype(jnp.int32)
+
+  def mode(logits: Array) -> Array:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
   def log_prob(logits: Array, actions: Array) -> Array:
     log_probs = jax.nn.log_softmax(logits)
@@ -35,4 +39,4 @@ def categorical(num_actions: int) -> Distribution:
     log_probs = jnp.where(jnp.isneginf(logits), 0.0, log_probs)
     return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 
-  return Distribution(num_actions, sample, log_prob, entropy)
+  return Distribution(num_actions, sample, mode, log_prob, entropy)

@@ -8,6 +8,8 @@ import numpy as np
 from envs import environment
 from envs import envpool_env
 
+NOOP_MAX = 30  # Random no-ops, at most, that begin an episode.
+
 
 class Atari(envpool_env.EnvPool):
   """A batch of one Atari game: `[84, 84, 4]` bytes, the minimal action set."""
@@ -19,12 +21,22 @@ class Atari(envpool_env.EnvPool):
     seed: int,
     life_loss_ends_episode: bool = True,
     max_episode_steps: int = 27_000,
+    noop_max: int = NOOP_MAX,
+    **settings: Any,
   ):
     """Makes the games; `task_id` for instance 'Pong-v5'.
 
     With `life_loss_ends_episode` a lost life has a discount of 0, as in the
     paper's training, yet the game goes on: returns are those of whole games.
+    `settings` are more of EnvPool's own.
+
+    Raises:
+      UnsupportedTaskError: if EnvPool cannot make the game.
     """
+    if noop_max < 1:  # EnvPool crashes the whole process.
+      raise envpool_env.UnsupportedTaskError(
+        f'A game begins with at least one no-op, not noop_max={noop_max}.'
+      )
     self._life_loss_ends_episode = life_loss_ends_episode
     self._lives = np.zeros([num_envs], np.int32)
     super().__init__(
@@ -40,8 +52,8 @@ class Atari(envpool_env.EnvPool):
       gray_scale=True,
       # and the last 4 of them are seen.
       stack_num=4,
-      # Up to 30 random no-ops begin an episode,
-      noop_max=30,
+      # Random no-ops, in the paper up to 30, begin an episode,
+      noop_max=noop_max,
       # which 27,000 agent steps, 108,000 frames or 30 minutes, cut off.
       max_episode_steps=max_episode_steps,
       # No sticky actions in the paper.
@@ -54,6 +66,7 @@ class Atari(envpool_env.EnvPool):
       episodic_life=False,
       # The learner clips rewards; EnvPool would take a mere sign.
       reward_clip=False,
+      **settings,
     )
 
   def _time_step(
@@ -70,5 +83,5 @@ class Atari(envpool_env.EnvPool):
 
 def is_atari(task_id: str) -> bool:
   """Whether EnvPool knows `task_id` as an Atari game."""
-  registry = envpool_env.import_envpool().registration.registry
-  return registry.specs[task_id][0] == 'envpool.atari'
+  specs = envpool_env.import_envpool().registration.registry.specs
+  return task_id in specs and specs[task_id][0] == 'envpool.atari'

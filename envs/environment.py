@@ -34,6 +34,23 @@ class Environment(Protocol):
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
     """Steps every environment."""
 
+  def get_state(self) -> Any:
+    """All that decides its future, or None if it cannot be given.
+
+    A pytree of arrays that are never written again. A run that goes on begins
+    new episodes where it is None.
+    """
+
+  def set_state(self, state: Any) -> None:
+    """Goes on from where `get_state` was called."""
+
+  def render(self, index: int) -> np.ndarray:
+    """Environment `index` as a person would see it, `[H, W, 3]` bytes.
+
+    It shows where `reset` or `step` led last. Not every world can, and it must
+    have been made for it: see `registry.make`.
+    """
+
   def close(self) -> None:
     """Frees what the environments hold."""
 

@@ -33,13 +33,15 @@ class EnvPool:
       task_id: EnvPool's id, for instance 'CartPole-v1'.
       num_envs: how many, stepped together.
       seed: environment i is seeded with `seed` + i.
-      **settings: EnvPool's own options of the task.
+      **settings: EnvPool's own options of the task; `render` needs
+        render_mode='rgb_array'.
 
     Raises:
       EnvPoolMissingError: if EnvPool is not installed.
       UnsupportedTaskError: if the task cannot be made, or has several players.
     """
     self.num_envs = num_envs
+    self._task_id = task_id
     self._pool = _make_pool(task_id, num_envs=num_envs, seed=seed, **settings)
     # An action repeat, where the task has one, is called the same everywhere.
     self.frames_per_step = int(self._pool.config.get('frame_skip', 1))
@@ -74,6 +76,27 @@ class EnvPool:
       observation,
       info,
     )
+
+  def get_state(self) -> None:
+    """EnvPool gives none."""
+
+  def set_state(self, state: Any) -> None:
+    """There is none to be set."""
+    raise NotImplementedError('EnvPool gives no state of its environments.')
+
+  def render(self, index: int) -> np.ndarray:
+    """The task's own picture of environment `index`, `[H, W, 3]` bytes.
+
+    Raises:
+      UnsupportedTaskError: if the task has none, or was made without
+        render_mode='rgb_array'.
+    """
+    try:
+      return self._pool.render(env_ids=[index])[0]
+    except Exception as error:  # Whatever a task's own library may raise.
+      raise UnsupportedTaskError(
+        f'EnvPool cannot render {self._task_id}: {error}'
+      ) from error
 
   def close(self) -> None:
     """Lets go of EnvPool, whose threads end with it."""

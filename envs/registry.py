@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+from typing import Any
 
 from envs import atari
 from envs import catch
@@ -15,7 +16,27 @@ class UnknownEnvironmentError(ValueError):
   """No environment has that name."""
 
 
-def make(env_id: str, num_envs: int, seed: int) -> environment.Environment:
+class UnsupportedSettingError(ValueError):
+  """The environment has no such setting."""
+
+
+# What `make` may say of a request that cannot be met.
+REFUSALS = (
+  UnknownEnvironmentError,
+  UnsupportedSettingError,
+  envpool_env.EnvPoolMissingError,
+  envpool_env.UnsupportedTaskError,
+)
+
+
+def make(
+  env_id: str,
+  num_envs: int,
+  seed: int,
+  *,
+  renders: bool = False,
+  **settings: Any,
+) -> environment.Environment:
   """A batch of `num_envs` environments.
 
   Args:
@@ -23,13 +44,20 @@ def make(env_id: str, num_envs: int, seed: int) -> environment.Environment:
       preprocessing.
     num_envs: the size of the batch.
     seed: decides everything random in them.
+    renders: whether `render` will be called.
+    **settings: `atari.Atari`'s for a game, EnvPool's own for its other tasks;
+      Catch has none.
 
   Raises:
     UnknownEnvironmentError: names the nearest ids.
+    UnsupportedSettingError: if Catch is given a setting.
     EnvPoolMissingError: if only EnvPool could know, and it is not installed.
-    UnsupportedTaskError: if EnvPool cannot make the task, or it has players.
+    UnsupportedTaskError: if EnvPool cannot make the task, with these settings,
+      or it has players.
   """
   if env_id in _OURS:
+    if settings:
+      raise UnsupportedSettingError(f'{env_id} has no {", ".join(settings)}.')
     return _OURS[env_id](num_envs, seed)
   try:
     known = envpool_env.import_envpool().list_all_envs()
@@ -39,9 +67,19 @@ def make(env_id: str, num_envs: int, seed: int) -> environment.Environment:
     raise
   if env_id not in known:
     raise UnknownEnvironmentError(_unknown(env_id, [*_OURS, *known]))
-  if atari.is_atari(env_id):
-    return atari.Atari(env_id, num_envs, seed)
-  return envpool_env.EnvPool(env_id, num_envs, seed)
+  if renders:
+    settings['render_mode'] = 'rgb_array'
+  world = atari.Atari if atari.is_atari(env_id) else envpool_env.EnvPool
+  return world(env_id, num_envs, seed, **settings)
+
+
+def is_atari(env_id: str) -> bool:
+  """Whether it is an Atari game: they alone begin with no-ops and have lives.
+
+  Raises:
+    EnvPoolMissingError: if only EnvPool could know, and it is not installed.
+  """
+  return env_id not in _OURS and atari.is_atari(env_id)
 
 
 def _unknown(env_id: str, known: Iterable[str]) -> str:

@@ -66,6 +66,26 @@ def test_unroll_equals_the_actors_steps(torso, use_lstm):
     )
 
 
+@pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
+def test_a_greedy_step_takes_the_most_likely_action(use_lstm):
+  agent, rows = make_agent('mlp', use_lstm), make_rows('mlp')
+  params, core = jax.jit(agent.init)(jax.random.key(0)), agent.initial_state(B)
+  logits = jax.jit(agent.unroll)(params, rows, core).policy
+  step, greedy_step = jax.jit(agent.step), jax.jit(agent.greedy_step)
+  for t in range(T):
+    row = jax.tree.map(operator.itemgetter(t), rows)
+    greedy, after = greedy_step(params, jax.random.key(t), row, core)
+    _, core = step(params, jax.random.key(t), row, core)
+    np.testing.assert_array_equal(greedy.action, np.argmax(logits[t], axis=-1))
+    np.testing.assert_allclose(
+      agent.policy.log_prob(logits[t], greedy.action),
+      greedy.log_prob,
+      atol=1e-5,
+    )
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(core)):
+      np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 @pytest.mark.parametrize('torso', ('shallow', 'deep'))
 def test_unroll_under_grad_is_the_same_function(torso):
   # Differentiated convolutions run by other code than the actor's.

@@ -53,6 +53,13 @@ class CountingEnv:
   def close(self):
     pass
 
+  def get_state(self):
+    return self._t, np.array(self._steps)
+
+  def set_state(self, state):
+    self._t, steps = state
+    self._steps = int(steps)
+
   def _time_step(self, first, reward):
     last = self._t == self._lengths
     nowhere = np.zeros_like(last)
@@ -116,6 +123,7 @@ def make_counting_agent(value_table=None):
   policy = distributions.Distribution(
     num_outputs=2,
     sample=None,
+    mode=None,
     log_prob=lambda outputs, actions: (
       outputs[..., 0] - jnp.abs(actions - outputs[..., 1])
     ),
@@ -125,6 +133,7 @@ def make_counting_agent(value_table=None):
     init=lambda key: {'shift': jnp.zeros([])},
     initial_state=initial_state,
     step=step,
+    greedy_step=step,
     unroll=unroll,
     policy=policy,
   )

@@ -36,6 +36,13 @@ def test_samples_follow_the_probabilities():
   assert not np.any(actions[:, 1] == 1)
 
 
+def test_the_mode_is_the_most_likely_action():
+  mode = distributions.categorical(3).mode(LOGITS)
+  np.testing.assert_array_equal(mode, [1, 2])
+  assert mode.dtype == jnp.int32
+  np.testing.assert_array_equal(mode, np.argmax(probabilities(), axis=-1))
+
+
 def test_masked_logits_give_finite_gradients():
   policy = distributions.categorical(3)
   gradient = jax.grad(lambda x: jnp.sum(policy.entropy(x)))(LOGITS)

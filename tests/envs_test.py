@@ -219,3 +219,134 @@ def test_a_task_that_cannot_be_made_says_why():
 def test_frames_count_a_tasks_own_action_repeat():
   assert envpool_env.EnvPool('CartPole-v1', 1, 0).frames_per_step == 1
   assert envpool_env.EnvPool('Pong-v5', 1, 0, frame_skip=3).frames_per_step == 3
+
+
+def test_catch_draws_its_board():
+  world = catch.Catch(3, seed=0)
+  timestep = world.reset()
+  for t in range(12):
+    for i in range(3):
+      image = world.render(i)
+      assert image.shape == (320, 160, 3) and image.dtype == np.uint8
+      cells = image[16::32, 16::32]
+      np.testing.assert_array_equal(
+        cells.any(axis=-1), timestep.observation[i] == 1
+      )
+      np.testing.assert_array_equal(
+        image, cells.repeat(32, axis=0).repeat(32, axis=1)
+      )
+      assert np.sum(cells[..., 0] == 255) == 1  # The ball is red,
+      assert np.sum(cells[:9, :, 1:]) == 0
+      assert np.sum(cells[9, :, 1:] == 255) == 2  # the paddle cyan.
+    timestep = world.step((np.arange(3) + t) % 3)
+
+
+@pytest.mark.parametrize(
+  'task,shape',
+  (('CartPole-v1', (400, 600, 3)), ('Breakout-v5', (210, 160, 3))),
+)
+def test_envpool_draws_the_environment_that_was_asked_for(task, shape):
+  world = registry.make(task, 3, 0, renders=True)
+  world.reset()
+  before = [world.render(i) for i in range(3)]
+  kept = [image.copy() for image in before]
+  for _ in range(8):  # Left, right and fire, where there is one.
+    world.step(np.array([0, 1, 1], np.int32))
+  for i, image in enumerate(before):
+    assert image.shape == shape and image.dtype == np.uint8
+    np.testing.assert_array_equal(image, kept[i])  # Never written again.
+    assert np.any(image != world.render(i)) == (task == 'CartPole-v1' or i > 0)
+
+
+def test_a_new_game_is_drawn_at_once():
+  world = registry.make(
+    'Breakout-v5', 1, 0, renders=True, noop_max=1, max_episode_steps=30
+  )
+  timestep, images = world.reset(), [world.render(0)]
+  for t in range(31):
+    timestep = world.step(np.array([1 if t < 2 else 3], np.int32))
+    images.append(world.render(0))
+  assert timestep.step_type[0] == FIRST
+  np.testing.assert_array_equal(images[31], images[0])
+  assert np.any(images[30] != images[0])
+
+
+def test_what_cannot_be_drawn_says_why():
+  with pytest.raises(envpool_env.UnsupportedTaskError, match='render_mode'):
+    registry.make('CartPole-v1', 1, 0).render(0)
+  world = registry.make('FrozenLake-v1', 1, 0, renders=True)
+  world.reset()
+  with pytest.raises(
+    envpool_env.UnsupportedTaskError, match='cannot render FrozenLake-v1'
+  ):
+    world.render(0)
+
+
+@pytest.mark.parametrize('task', ('CartPole-v1', 'Breakout-v5'))
+def test_drawing_changes_nothing(task):
+  plain, drawn = (
+    registry.make(task, 2, 3, renders=renders) for renders in (False, True)
+  )
+  plain.reset(), drawn.reset()
+  for t in range(60):
+    actions = np.full([2], t % 2, np.int32)
+    drawn.render(t % 2)
+    a, b = plain.step(actions), drawn.step(actions)
+    for x, y in zip(a, b):
+      np.testing.assert_array_equal(x, y)
+
+
+def test_settings_reach_the_world():
+  world = registry.make(
+    'Breakout-v5', 1, 0, noop_max=7, life_loss_ends_episode=False
+  )
+  assert world._pool.config['noop_max'] == 7
+  assert not world._life_loss_ends_episode
+  world = registry.make('CartPole-v1', 1, 0, max_episode_steps=5)
+  assert world._pool.config['max_episode_steps'] == 5
+
+
+@pytest.mark.parametrize(
+  'task,settings,match',
+  (
+    ('Catch', dict(noop_max=3), 'Catch has no noop_max'),
+    ('CartPole-v1', dict(noop_max=3), 'cannot make CartPole-v1.*noop_max'),
+    ('Pong-v5', dict(no_such=3), 'cannot make Pong-v5.*no_such'),
+    ('Pong-v5', dict(noop_max=0), 'not noop_max=0'),  # EnvPool would crash.
+  ),
+)
+def test_unsupported_settings_are_refused(task, settings, match):
+  with pytest.raises(registry.REFUSALS, match=match):
+    registry.make(task, 1, 0, **settings)
+
+
+def test_atari_games_are_known():
+  names = ('Pong-v5', 'CartPole-v1', 'Catch', 'Nonsense-v0')
+  assert [registry.is_atari(name) for name in names] == [1, 0, 0, 0]
+
+
+def test_catch_goes_on_from_its_state():
+  world, other = catch.Catch(5, seed=0), catch.Catch(5, seed=1)
+  actions = np.random.default_rng(0).integers(3, size=[40, 5])
+  world.reset()
+  for action in actions[:13]:
+    world.step(action)
+  state = world.get_state()
+  straight = [world.step(action) for action in actions[13:]]
+  other.set_state(state)
+  for action, expected in zip(actions[13:], straight, strict=True):
+    timestep = other.step(action)
+    for a, b in zip(timestep, expected, strict=True):
+      np.testing.assert_array_equal(a, b)
+  # What was given is never written again.
+  world.set_state(state)
+  np.testing.assert_array_equal(
+    world.step(actions[13]).observation, straight[0].observation
+  )
+
+
+def test_envpool_says_that_it_has_no_state():
+  world = registry.make('CartPole-v1', 2, 0)
+  assert world.get_state() is None
+  with pytest.raises(NotImplementedError):
+    world.set_state(None)

@@ -1,0 +1,172 @@
+"""Evaluation: whole episodes of any length, played as an actor plays."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from agents import actor
+from agents import agent as agent_lib
+from agents import evaluator
+from envs import atari
+from envs import catch
+from tests import counting
+
+FIRST, LAST = 0, 2
+
+
+def play_counting(lengths, num_episodes, act=None, watch=None):
+  agent = counting.make_counting_agent()
+  return evaluator.play(
+    counting.CountingEnv(num_envs=len(lengths), lengths=lengths),
+    act or actor.make_act(agent),
+    agent.init(None),
+    core_state=agent.initial_state(len(lengths)),
+    key=jax.random.key(0),
+    num_episodes=num_episodes,
+    watch=watch,
+  )
+
+
+def counting_return(length):
+  """A whole episode's, unclipped."""
+  return sum(10 * t + counting.action_at(t) for t in range(length))
+
+
+@pytest.mark.parametrize(
+  'lengths,num_episodes,expected',
+  (
+    # The first 7 to end would be [3] * 6 and the one of 20.
+    ((3, 20), 7, [3] * 4 + [20] * 3),
+    ((20, 3), 7, [20] * 4 + [3] * 3),
+    ((3, 5, 8), 5, [3, 3, 5, 5, 8]),
+    ((20, 3, 3), 1, [20]),  # More environments than episodes.
+    ((4,), 3, [4] * 3),
+  ),
+)
+def test_short_episodes_count_no_more_than_long_ones(
+  lengths, num_episodes, expected
+):
+  episodes = play_counting(lengths, num_episodes)
+  np.testing.assert_array_equal(episodes.lengths, expected)
+  np.testing.assert_array_equal(
+    episodes.returns, [counting_return(n) for n in expected]
+  )
+  assert episodes.returns.dtype == np.float64
+
+
+def test_the_agent_sees_what_an_actors_does():
+  """Its last action and reward, its core, and where an episode begins."""
+  act = actor.make_act(counting.make_counting_agent())
+  calls = []
+
+  def spy(params, key, row, core_state):
+    output, core_state, key = act(params, key, row, core_state)
+    calls.append((row, output.action, core_state))
+    return output, core_state, key
+
+  play_counting((3, 5), 6, spy)
+  assert len(calls) == 5 * 3 + 2
+  for (_, action, _), (row, _, core) in itertools.pairwise(calls):
+    first = row.timestep.step_type == FIRST
+    t = row.timestep.observation[:, 2]
+    np.testing.assert_array_equal(first, t == 0)
+    np.testing.assert_array_equal(row.action, action)
+    np.testing.assert_array_equal(
+      row.timestep.reward, np.where(first, 0, 10 * (t - 1) + action)
+    )
+    np.testing.assert_array_equal(core, t + 1)  # Observations it has consumed.
+
+
+def test_the_same_key_plays_as_an_actor_would():
+  world = catch.Catch(3, 0)
+  agent = agent_lib.make_agent(
+    world.observation_spec(), world.action_spec(), torso='mlp', use_lstm=True
+  )
+  params, act = jax.jit(agent.init)(jax.random.key(1)), actor.make_act(agent)
+  rollout = next(
+    actor.rollouts(
+      catch.Catch(3, seed=5),
+      act,
+      lambda: (0, params),
+      state=actor.ActorState(jax.random.key(2), None),
+      initial_core_state=agent.initial_state(3),
+      unroll_length=99,  # 10 episodes on each board: 9 steps and a reset.
+      actor_id=0,
+    )
+  )
+  episodes = evaluator.play(
+    catch.Catch(3, seed=5),
+    act,
+    params,
+    core_state=agent.initial_state(3),
+    key=jax.random.key(2),
+    num_episodes=30,
+  )
+  returns = rollout.episode_returns.reshape([10, 3])  # In order of their end.
+  assert len(set(returns.ravel())) == 2
+  np.testing.assert_array_equal(episodes.returns, returns.T.ravel())
+  np.testing.assert_array_equal(episodes.lengths, 9)
+
+
+def follow_the_ball(params, key, row, core_state):
+  board = row.timestep.observation
+  ball = np.argmax(board[:, :-1].sum(1), axis=1)
+  move = np.sign(ball - np.argmax(board[:, -1], axis=1))
+  return agent_lib.ActorOutput(move + 1, ()), core_state, key
+
+
+def test_the_best_policy_on_catch_catches_all():
+  episodes = evaluator.play(
+    catch.Catch(8, seed=1),
+    follow_the_ball,
+    None,
+    core_state=(),
+    key=None,
+    num_episodes=100,
+  )
+  np.testing.assert_array_equal(episodes.returns, np.ones(100))
+  np.testing.assert_array_equal(episodes.lengths, 9)
+
+
+def test_a_game_goes_on_when_a_life_is_lost():
+  lives, over = [], []
+
+  def act(params, key, row, core_state):
+    # Fire and wait, by turns.
+    action = np.full([2], 1 + len(lives) % 2, np.int32)
+    return agent_lib.ActorOutput(action, ()), core_state, key
+
+  def watch(timestep):
+    lives.append(world._lives)
+    over.append(timestep.step_type == LAST)
+    return False
+
+  world = atari.Atari('Breakout-v5', 2, seed=0)
+  episodes = evaluator.play(
+    world,
+    act,
+    None,
+    core_state=(),
+    key=None,
+    num_episodes=2,
+    watch=watch,
+  )
+  lives, over = np.array(lives), np.array(over)
+  ends = np.argmax(over, axis=0)  # The first of each.
+  np.testing.assert_array_equal(episodes.lengths, ends)
+  for i, end in enumerate(ends):
+    assert set(lives[1:end, i]) == {5, 4, 3, 2, 1} and lives[end, i] == 0
+
+
+def test_a_watcher_sees_every_timestep_and_may_ask_for_more():
+  seen = []
+
+  def watch(timestep):
+    seen.append(timestep.observation[0, 2])
+    return len(seen) < 10
+
+  episodes = play_counting((3, 5), 2, watch=watch)
+  assert seen == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]  # From the reset on.
+  np.testing.assert_array_equal(episodes.lengths, [3, 5])
