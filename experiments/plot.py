@@ -1,31 +1,125 @@
-"""Learning curves as PNG."""
+"""Draws recorded runs: learning curves, and diagnostics of their learning.
 
-import csv
+python -m experiments.plot runs/pong-seed0 runs/pong-seed1
+python -m experiments.plot runs --out=figures
+
+Runs that differ in seed alone are one line. DIR is a run, or a folder with runs
+somewhere inside.
+"""
+
+from collections.abc import Sequence
+import os
 import pathlib
 
+from absl import flags
+from matplotlib import axes as axes_lib
 from matplotlib import figure
+import numpy as np
+
+from experiments import config as config_lib
+from experiments import curves
+from experiments import groups as groups_lib
+from experiments import launch
+from experiments import panels
+from experiments import runs as runs_lib
 
 
 def learning_curve(metrics_csv: pathlib.Path, png: pathlib.Path) -> None:
-  """Draws return against environment frames from a run's metrics.csv."""
-  with open(metrics_csv, newline='') as file:
-    rows = [row for row in csv.DictReader(file) if row['mean_return']]
-  frames = [int(row['num_frames']) for row in rows]
-  recent = [float(row['mean_return']) for row in rows]
-  fig = figure.Figure(figsize=(7, 4), layout='constrained')
-  axes = fig.add_subplot()
-  ended = [
-    (int(row['num_frames']), float(row['episode_return']))
-    for row in rows
-    if row['episode_return']
-  ]
-  if ended:
-    axes.plot(
-      *zip(*ended), color='C0', alpha=0.3, label='episodes since last row'
+  """Draws return against environment frames from one run's metrics.csv."""
+  rows = runs_lib.read_rows(metrics_csv)
+  run = runs_lib.Run(metrics_csv.parent, {}, rows)
+  fig, axes = _returns_axes()
+  ended = run.column('episode_return')
+  there = np.isfinite(ended)  # The faint line runs on over rows without an end.
+  axes.plot(
+    run.frames[there],
+    ended[there],
+    color='C0',
+    alpha=0.3,
+    label='episodes since last row',
+  )
+  curves.draw_line(
+    axes,
+    run.frames,
+    run.column('mean_return'),
+    color='C0',
+    label='mean of the last episodes',
+  )
+  fig.legend(loc='outside upper left', ncols=2, frameon=False)
+  fig.savefig(png, dpi=curves.DPI)
+
+
+def learning_curves(groups: Sequence[groups_lib.Group]) -> figure.Figure:
+  """Mean return of every group, in a band from its worst run to its best."""
+  fig, axes = _returns_axes()
+  for group, color in zip(groups, curves.colors(groups)):
+    band = curves.band(
+      [(run.frames, run.column('mean_return')) for run in group.runs]
     )
-  axes.plot(frames, recent, color='C0', label='mean of the last episodes')
+    if len(group.runs) > 1:
+      axes.fill_between(
+        band.frames, band.low, band.high, color=color, alpha=0.2, linewidth=0
+      )
+    curves.draw_line(axes, band.frames, band.mean, color=color)
+  banded = any(len(group.runs) > 1 for group in groups)
+  curves.add_legend(
+    fig, groups, 'mean of the seeds, and their range' if banded else ''
+  )
+  return fig
+
+
+def diagnostics(logdirs: Sequence[pathlib.Path], png: pathlib.Path) -> None:
+  """Draws the page of diagnostics of the runs in `logdirs`."""
+  groups = groups_lib.group([runs_lib.read(logdir) for logdir in logdirs])
+  panels.page(groups).savefig(png, dpi=curves.DPI)
+
+
+def draw(
+  folders: Sequence[pathlib.Path], out: pathlib.Path
+) -> list[pathlib.Path]:
+  """Draws both pages of all runs in `folders`; gives the paths of the PNGs.
+
+  Raises:
+    ConfigError: before anything is written, if there is nothing to draw, or
+      nowhere to.
+  """
+  groups = groups_lib.group(runs_lib.read_all(folders))
+  figures = {
+    'learning_curves.png': learning_curves(groups),
+    'diagnostics.png': panels.page(groups),
+  }
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, fig in figures.items():
+      fig.savefig(out / name, dpi=curves.DPI)
+  except OSError as error:
+    raise config_lib.ConfigError(
+      f'Cannot write to --out={out}: {error.strerror}.'
+    ) from error
+  return [out / name for name in figures]
+
+
+def _returns_axes() -> tuple[figure.Figure, axes_lib.Axes]:
+  fig = figure.Figure(figsize=(8, 4.2), layout='constrained')
+  axes = fig.add_subplot()
+  curves.set_style(axes)
+  curves.set_frames_axis(axes, 10)
   axes.set_xlabel('environment frames')
   axes.set_ylabel('episode return')
-  axes.grid(alpha=0.3)
-  axes.legend(frameon=False)
-  fig.savefig(png, dpi=120)
+  return fig, axes
+
+
+def main(arguments: Sequence[str]) -> None:
+  """Draws the runs that the arguments name."""
+  folders = [_path(name) for name in arguments]
+  for path in draw(folders, _path(flags.FLAGS.out)):
+    print(path)
+
+
+def _path(name: str) -> pathlib.Path:
+  return pathlib.Path(os.path.expanduser(name))
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('out', '.', 'Folder for the PNGs; made if it is missing.')
+  launch.run(main, takes_arguments=True)

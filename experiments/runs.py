@@ -1,0 +1,132 @@
+"""Recorded runs, found and read back."""
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import config as config_lib
+from experiments import logdir as logdir_lib
+from experiments import metrics_file
+
+
+class Run(NamedTuple):
+  """A run as its log directory records it."""
+
+  logdir: pathlib.Path
+  config: dict[str, Any]  # Every field, by name.
+  rows: list[dict[str, str]]  # Of metrics.csv, as they stand there.
+
+  @property
+  def frames(self) -> np.ndarray:
+    """Environment frames, `[rows]`, rising."""
+    return self.column('num_frames')
+
+  def has(self, name: str) -> bool:
+    """Whether column `name` is there, and not empty throughout."""
+    return any(row.get(name) for row in self.rows)
+
+  def column(self, name: str) -> np.ndarray:
+    """Numbers, `[rows]`; NaN where a cell is empty or not finite."""
+    cells = [row.get(name) or 'nan' for row in self.rows]
+    values = np.array([_number(cell, self._path) for cell in cells])
+    return np.where(np.isfinite(values), values, np.nan)
+
+  def histogram(self, name: str) -> np.ndarray:
+    """Counts of a column of histograms, added up over the rows, `[bins]`.
+
+    Cells hold counts separated by spaces, as many as the row had need of.
+    """
+    cells = [(row.get(name) or '').split() for row in self.rows]
+    sums = np.zeros(max(map(len, cells), default=0))
+    for cell in cells:
+      sums[: len(cell)] += [_number(count, self._path) for count in cell]
+    return sums
+
+  @property
+  def _path(self) -> pathlib.Path:
+    return self.logdir / 'metrics.csv'
+
+
+def read_all(folders: Sequence[pathlib.Path]) -> list[Run]:
+  """All runs in `folders` that have rows; warns of those without.
+
+  Args:
+    folders: log directories, or folders with log directories somewhere inside.
+
+  Returns:
+    Each run once, however often it was named.
+
+  Raises:
+    ConfigError: if a folder holds no run, a run cannot be read, or none has
+      rows.
+  """
+  if not folders:
+    raise config_lib.ConfigError('Name a run, or a folder of runs, to draw.')
+  logdirs = {}
+  for folder in folders:
+    for logdir in _find(folder):
+      logdirs.setdefault(logdir.resolve(), logdir)
+  runs = [read(logdir) for logdir in logdirs.values()]
+  for run in runs:
+    if not run.rows:
+      print(
+        f'warning: {run.logdir} has no rows yet and is left out.',
+        file=sys.stderr,
+      )
+  if not any(run.rows for run in runs):
+    raise config_lib.ConfigError('None of these runs has rows yet.')
+  return [run for run in runs if run.rows]
+
+
+def read(logdir: pathlib.Path) -> Run:
+  """The run recorded in `logdir`.
+
+  Fields that its configuration lacks, as that of an older version may, are the
+  defaults.
+
+  Raises:
+    ConfigError: if it cannot be read.
+  """
+  try:
+    config = logdir_lib.recorded(logdir)
+    rows = read_rows(logdir / 'metrics.csv')
+  except (OSError, UnicodeDecodeError) as error:
+    raise config_lib.ConfigError(f'Cannot read {logdir}: {error}.') from error
+  if not isinstance(config, dict):
+    raise config_lib.ConfigError(
+      f'{logdir / "config.json"} is no configuration of a run.'
+    )
+  return Run(logdir, dataclasses.asdict(config_lib.Config()) | config, rows)
+
+
+def read_rows(metrics_csv: pathlib.Path) -> list[dict[str, str]]:
+  """The whole rows; none of a table that is not about frames."""
+  rows = metrics_file.read(metrics_csv)
+  return [row for row in rows if row.get('num_frames')]
+
+
+def _number(text: str, path: pathlib.Path) -> float:
+  try:
+    return float(text)
+  except ValueError as error:
+    raise config_lib.ConfigError(
+      f'{path} holds {text!r}, which is no number.'
+    ) from error
+
+
+def _find(folder: pathlib.Path) -> list[pathlib.Path]:
+  if not folder.is_dir():
+    raise config_lib.ConfigError(f'There is no folder {folder}.')
+  found = sorted(path.parent for path in folder.rglob('metrics.csv'))
+  logdirs = [path for path in found if (path / 'config.json').exists()]
+  if not logdirs:
+    raise config_lib.ConfigError(
+      f'There is no run in {folder}: no folder holds both config.json and '
+      'metrics.csv.'
+    )
+  return logdirs

@@ -1,0 +1,268 @@
+"""Recorded runs drawn: the numbers on the page, the script's sentences."""
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+import warnings
+
+from matplotlib import colors
+from matplotlib import figure
+import numpy as np
+import pytest
+
+from experiments import config as config_lib
+from experiments import curves
+from experiments import groups as groups_lib
+from experiments import metrics_file
+from experiments import panels
+from experiments import plot
+from experiments import runs as runs_lib
+from tests import recorded
+import vtrace
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / 'experiments' / 'results'
+
+NAN = float('nan')
+
+record, returns = recorded.record, recorded.returns
+read_groups = recorded.read_groups
+
+
+def legend(fig):
+  return [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+def titles(fig):
+  return [axes.get_title() for axes in fig.axes]
+
+
+def panel(fig, title):
+  return fig.axes[titles(fig).index(title)]
+
+
+def test_a_gap_is_drawn_and_a_point_alone_is_a_dot():
+  axes = figure.Figure().add_subplot()
+  values = np.array([1.0, NAN, 3.0, 4.0, NAN, 6.0])
+  curves.draw_line(axes, np.arange(6), values, color='C3')
+  line, dots = axes.lines
+  np.testing.assert_array_equal(line.get_ydata(), values)
+  assert line.get_linestyle() == '-' and dots.get_linestyle() == 'None'
+  np.testing.assert_array_equal(dots.get_xydata(), [[0, 1], [5, 6]])
+  assert dots.get_marker() == '.' and dots.get_color() == 'C3'
+
+
+def test_learning_curves_are_means_in_bands(tmp_path):
+  record(tmp_path / 'a', returns([0, 10], [0.0, 4.0]), lag=0, seed=0)
+  record(tmp_path / 'b', returns([0, 10], [2.0, 8.0]), lag=0, seed=1)
+  record(tmp_path / 'c', returns([0, 10, 20], ['', 5.0, 6.0]), lag=3)
+  fig = plot.learning_curves(read_groups(tmp_path))
+  (axes,) = fig.axes
+  several, alone = axes.lines
+  np.testing.assert_array_equal(several.get_xydata(), [[0, 1], [10, 6]])
+  np.testing.assert_array_equal(alone.get_ydata(), [NAN, 5, 6])
+  (band,) = axes.collections
+  corners = {tuple(x) for x in band.get_paths()[0].vertices}
+  assert corners == {(0, 0), (0, 2), (10, 4), (10, 8)}
+  assert colors.same_color(band.get_facecolor()[0][:3], several.get_color())
+  assert legend(fig) == ['lag=0 (2 seeds)', 'lag=3 (1 seed)']
+  assert [line.get_color() for line in fig.legends[0].get_lines()] == [
+    several.get_color(),
+    alone.get_color(),
+  ]
+  assert fig.legends[0].get_title().get_text() == (
+    'Catch: mean of the seeds, and their range'
+  )
+
+
+def test_one_runs_learning_curve_shows_its_episodes(tmp_path, monkeypatch):
+  rows = returns([1, 2, 3], ['', 1.0, 2.0]) | {'episode_return': ['', 5.0, '']}
+  logdir = record(tmp_path / 'run', rows)
+  saved = []
+  monkeypatch.setattr(
+    figure.Figure, 'savefig', lambda f, *_, **__: saved.append(f)
+  )
+  plot.learning_curve(logdir / 'metrics.csv', tmp_path / 'x.png')
+  episodes, mean = saved[0].axes[0].lines
+  np.testing.assert_array_equal(episodes.get_xydata(), [[2, 5]])
+  np.testing.assert_array_equal(mean.get_ydata(), [NAN, 1.0, 2.0])
+  assert legend(saved[0]) == [
+    'episodes since last row',
+    'mean of the last episodes',
+  ]
+
+
+def test_a_run_without_rows_is_drawn_without_lines(tmp_path):
+  logdir = record(tmp_path / 'run', returns([], []))
+  plot.learning_curve(logdir / 'metrics.csv', tmp_path / 'curve.png')
+  plot.diagnostics([logdir], tmp_path / 'page.png')
+  assert (tmp_path / 'curve.png').read_bytes().startswith(b'\x89PNG')
+  assert (tmp_path / 'page.png').read_bytes().startswith(b'\x89PNG')
+  page = panels.page(groups_lib.group([runs_lib.read(logdir)]))
+  assert [text.get_text() for text in page.texts] == ['no rows yet']
+  assert not page.axes and not page.legends
+
+
+def every_column(scale):
+  cells = [scale * 0.25, scale * 0.5]
+  rows = dict.fromkeys(metrics_file.COLUMNS, cells)
+  return rows | {
+    'num_frames': [10, 20],
+    'seconds': [4.0, 6.0],
+    'learner_wait_seconds': [1.0, 1.5],
+    'policy_lag_histogram': ['1', '0 2 1'],
+    'log_rho_histogram': [' '.join(['1'] * 18), ' '.join(['0'] * 17 + ['2'])],
+  }
+
+
+def test_every_column_has_its_panel(tmp_path):
+  record(tmp_path / 'a', every_column(1.0), lag=0)
+  record(tmp_path / 'b', every_column(2.0), lag=1)
+  fig = panels.page(read_groups(tmp_path))
+  assert {p.column for p in panels.PANELS} <= set(metrics_file.COLUMNS)
+  assert titles(fig) == [p.title for p in panels.PANELS]
+  assert legend(fig) == ['lag=0 (1 seed)', 'lag=1 (1 seed)']
+  for p in panels.PANELS:
+    if not p.column.endswith(('_histogram', 'wait_seconds')):
+      first, second = panel(fig, p.title).lines[:2]
+      np.testing.assert_allclose(first.get_xydata(), [[10, 0.25], [20, 0.5]])
+      np.testing.assert_allclose(second.get_xydata(), [[10, 0.5], [20, 1.0]])
+      assert (first.get_color(), second.get_color()) == ('C0', 'C1')
+  scales = {a.get_title() for a in fig.axes if a.get_yscale() == 'log'}
+  assert scales == {
+    'gradient norm',
+    'update norm',
+    'log importance weight, whole run',
+  }
+
+
+def test_seeds_are_averaged_and_waits_are_shares_of_the_interval(tmp_path):
+  record(tmp_path / 'a', every_column(1.0), seed=0)
+  record(tmp_path / 'b', every_column(3.0), seed=1)
+  fig = panels.page(read_groups(tmp_path))
+  (entropy,) = panel(fig, 'entropy').lines
+  np.testing.assert_allclose(entropy.get_ydata(), [0.5, 1.0])
+  (wait,) = panel(fig, 'learner waiting, of its time').lines
+  np.testing.assert_allclose(wait.get_ydata(), [1.0 / 4.0, 1.5 / 2.0])
+  (wait,) = panel(fig, 'actors waiting, of their time').lines
+  np.testing.assert_allclose(wait.get_ydata(), [0.5 / 4.0, 1.0 / 2.0])
+
+
+def test_distributions_are_of_the_whole_run_and_all_seeds(tmp_path):
+  rows = every_column(1.0)
+  record(tmp_path / 'a', rows, seed=0)
+  rows['policy_lag_histogram'] = ['0 0 0 3', '1']
+  record(tmp_path / 'b', rows, seed=1)
+  fig = panels.page(read_groups(tmp_path))
+  lags = panel(fig, 'policy lag, whole run').patches[-1].get_data()
+  np.testing.assert_allclose(lags.values, np.array([2, 2, 1, 3]) / 8)
+  np.testing.assert_allclose(lags.edges, [-0.5, 0.5, 1.5, 2.5, 3.5])
+  log_rhos = panel(fig, 'log importance weight, whole run').patches[-1]
+  values, edges, _ = log_rhos.get_data()
+  np.testing.assert_allclose(values, [0.05] * 17 + [0.15])
+  np.testing.assert_allclose(edges[1:-1], vtrace.LOG_RHO_EDGES)
+
+
+def test_an_empty_cell_is_a_gap_of_its_panel(tmp_path):
+  rows = every_column(1.0) | {'explained_variance': ['', 0.5], 'kl': ['', '']}
+  record(tmp_path / 'run', rows)
+  fig = panels.page(read_groups(tmp_path))
+  line = panel(fig, 'explained variance').lines[0]
+  np.testing.assert_array_equal(line.get_ydata(), [NAN, 0.5])
+  assert 'KL(behaviour || learner)' not in titles(fig)
+
+
+def test_what_an_old_run_lacks_is_left_out():
+  groups = read_groups(RESULTS)
+  fig = panels.page(groups)
+  assert titles(fig) == [
+    'mean return',
+    'policy lag (updates), mean',
+    'frames per second',
+    'entropy',
+    'gradient norm',
+  ]
+  with open(RESULTS / 'pong' / 'metrics.csv', newline='') as file:
+    norms = [float(row['grad_norm']) for row in csv.DictReader(file)]
+  np.testing.assert_array_equal(fig.axes[-1].lines[0].get_ydata(), norms)
+  assert legend(fig) == [
+    'entropy_cost=0.005, lambda_=0.9 (1 seed)',
+    'entropy_cost=0.01, lambda_=1.0 (1 seed)',
+  ]
+
+
+def test_a_run_whose_numbers_are_all_zero_has_no_log_scale(tmp_path):
+  rows = every_column(0.0) | {'log_rho_histogram': ['0 0 0'] * 2}
+  record(tmp_path / 'run', rows)
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    fig = panels.page(read_groups(tmp_path))
+    fig.draw_without_rendering()
+  assert {axes.get_yscale() for axes in fig.axes} == {'linear'}
+
+
+def test_old_and_new_runs_share_a_page_and_their_colours(tmp_path):
+  record(tmp_path / 'new', every_column(1.0), lag=5)
+  record(tmp_path / 'old', returns([10, 20], [1.0, 2.0]), lag=0)
+  fig = panels.page(read_groups(tmp_path))
+  assert [line.get_color() for line in panel(fig, 'mean return').lines] == [
+    'C0',
+    'C1',
+  ]
+  assert [line.get_color() for line in panel(fig, 'entropy').lines] == ['C1']
+
+
+def test_nothing_is_clipped_or_covered(tmp_path):
+  for i in range(12):
+    name = 'x' * 130 + str(i)
+    record(tmp_path / str(i), returns([1, 2], [1.0, 2.0]), torso=name, lag=i)
+  groups = read_groups(tmp_path)
+  for fig in (plot.learning_curves(groups), panels.page(groups)):
+    fig.draw_without_rendering()
+    box = fig.legends[0].get_window_extent()
+    page = fig.bbox
+    assert box.x0 >= 0 and box.x1 <= page.x1 and box.y1 <= page.y1
+    for axes in fig.axes:
+      tight = axes.get_tightbbox()
+      assert tight.y1 <= box.y0 and tight.x0 >= 0 and tight.x1 <= page.x1
+      assert axes.get_window_extent().height > 100
+  assert len({colors.to_hex(c) for c in curves.colors(groups)}) == 12
+
+
+def run_plot(*args):
+  return subprocess.run(
+    [sys.executable, '-m', 'experiments.plot', *map(str, args)],
+    cwd=ROOT,
+    text=True,
+    capture_output=True,
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    timeout=100,
+    check=False,
+  )
+
+
+def test_the_script_draws_both_pages_and_says_where(tmp_path):
+  record(tmp_path / 'in' / 'a', returns([1, 2], [1.0, 2.0]))
+  empty = record(tmp_path / 'in' / 'b', returns([], []))
+  out = tmp_path / 'new' / 'out'
+  result = run_plot(tmp_path / 'in', f'--out={out}')
+  assert result.returncode == 0, result.stderr
+  paths = [out / 'learning_curves.png', out / 'diagnostics.png']
+  assert result.stdout.splitlines() == [str(path) for path in paths]
+  assert all(path.read_bytes().startswith(b'\x89PNG') for path in paths)
+  assert result.stderr == f'warning: {empty} has no rows yet and is left out.\n'
+
+
+def test_the_script_refuses_in_a_line(tmp_path):
+  result = run_plot(tmp_path, f'--out={tmp_path / "out"}')
+  assert result.returncode == 2 and not result.stdout
+  assert result.stderr.startswith('error: There is no run in')
+  assert result.stderr.count('\n') == 1
+
+
+def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path):
+  logdir = record(tmp_path / 'run', returns([1], [1.0]))
+  with pytest.raises(config_lib.ConfigError, match='Cannot write to --out='):
+    plot.draw([logdir], logdir / 'config.json' / 'out')

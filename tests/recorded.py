@@ -1,0 +1,32 @@
+"""Runs as training leaves them, written by a test."""
+
+import csv
+import dataclasses
+import json
+
+from experiments import config as config_lib
+from experiments import groups as groups_lib
+from experiments import runs as runs_lib
+
+
+def record(logdir, rows, **settings):
+  """Leaves a run of Catch in `logdir`; `rows`: lists of cells, by column."""
+  logdir.mkdir(parents=True)
+  config = config_lib.from_preset('catch', logdir=str(logdir))
+  config = dataclasses.asdict(config) | settings
+  (logdir / 'config.json').write_text(json.dumps(config))
+  with open(logdir / 'metrics.csv', 'w', newline='') as file:
+    writer = csv.writer(file)
+    writer.writerow(rows)
+    writer.writerows(zip(*rows.values()))
+  return logdir
+
+
+def returns(frames, values):
+  """Columns of a run of which nothing but returns is known."""
+  return {'num_frames': frames, 'mean_return': values}
+
+
+def read_groups(folder):
+  """The groups of all runs in `folder`."""
+  return groups_lib.group(runs_lib.read_all([folder]))
