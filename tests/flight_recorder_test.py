@@ -1,0 +1,180 @@
+"""The flight recorder, and the replay of what it leaves."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from agents import learner
+from experiments import config as config_lib
+from experiments import flight_recorder
+from experiments import parts
+from experiments import replay
+from experiments import train
+from tests import running
+
+
+def train_into(logdir, **settings):
+  config = running.config_for(
+    num_actors=1,
+    envs_per_actor=8,
+    batch_size=8,
+    lag=0,
+    num_frames=2_000,
+    logdir=str(logdir),
+    **settings,
+  )
+  return train.train(config)
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+  """The fifth batch has a reward that is not finite."""
+  make_place = learner.make_place
+
+  def make_poisoning(devices):
+    place, count = make_place(devices), iter(range(1, 10**6))
+
+    def place_poisoned(batch):
+      if next(count) == 5:
+        rewards = batch.trajectory.rows.timestep.reward.copy()
+        rewards[0, 2, 3] = np.nan
+        rows = batch.trajectory.rows
+        rows = rows._replace(timestep=rows.timestep._replace(reward=rewards))
+        batch = batch._replace(trajectory=batch.trajectory._replace(rows=rows))
+      return place(batch)
+
+    return place_poisoned
+
+  monkeypatch.setattr(learner, 'make_place', make_poisoning)
+
+
+@pytest.mark.usefixtures('poisoned')
+@pytest.mark.parametrize('debug_nans', (False, True))
+def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
+  debug_nans, tmp_path, capsys
+):
+  with pytest.raises(
+    flight_recorder.NonFiniteError, match='Update 5 is not finite'
+  ) as info:
+    train_into(tmp_path / 'run', use_lstm=True, debug_nans=debug_nans)
+  file = tmp_path / 'run' / 'flight.npz'
+  assert str(file) in str(info.value)
+  assert not jax.config.jax_debug_nans
+
+  flight = replay.read(file)
+  assert flight.num_updates == 4 and len(flight.inputs) == 3
+  with np.load(file) as saved:
+    assert 'actors/0/key' in saved
+    assert json.loads(str(saved['config']))['use_lstm'] is True
+  # Each update, recomputed, leads to the parameters that the next began with.
+  for inputs, after in zip(flight.inputs, flight.inputs[1:]):
+    state, _ = jax.jit(flight.update)(*inputs)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x[0], y, rtol=1e-5, atol=1e-6),
+      state,
+      after.train_state,
+    )
+  capsys.readouterr()
+  replay.main([str(file)])
+  said = capsys.readouterr().out.splitlines()
+  assert [line.split(':')[0] for line in said[:3]] == [
+    'Update 3',
+    'Update 4',
+    'Update 5',
+  ]
+  assert 'loss nan' in said[2] and 'nan' not in said[1]
+  assert 'the input trajectory/rows/timestep/reward' in said[3]
+  assert 'nan at [0, 2, 3]' in said[3]
+
+
+def recorder_of(update, tmp_path):
+  run = type('Run', (), dict(num_updates=6, actors=()))
+  config = config_lib.from_preset('catch')
+  return flight_recorder.FlightRecorder(
+    update, config, run, tmp_path / 'flight.npz'
+  )
+
+
+def finite(*args):
+  return args[0], {'loss': 1.0, 'finite': np.array(True)}
+
+
+def test_a_finite_update_passes_through_and_writes_nothing(tmp_path):
+  state, metrics = recorder_of(finite, tmp_path)({'w': 1.0}, {}, 0.1)
+  assert state == {'w': 1.0} and metrics == {'loss': 1.0}
+  assert not list(tmp_path.iterdir())
+
+
+def test_the_inputs_of_the_last_three_updates_are_kept(tmp_path):
+  def last_is_not(state, trajectory, rate):
+    norms = dict.fromkeys(flight_recorder.NORMS, np.float32(np.inf))
+    return state, norms | {'finite': np.array(rate < 5.0)}
+
+  recorder = recorder_of(last_is_not, tmp_path)
+  for i in range(5):
+    recorder({'w': float(i)}, {'reward': 10.0 * i}, float(i))
+  with pytest.raises(
+    flight_recorder.NonFiniteError, match='Update 7.*loss inf'
+  ):
+    recorder({'w': 5.0}, {'reward': 50.0}, 5.0)
+  with np.load(tmp_path / 'flight.npz') as saved:
+    assert saved['num_inputs'] == 3 and saved['num_updates'] == 6
+    for i in range(3):
+      assert saved[f'inputs/{i}/train_state/w'] == i + 3
+      assert saved[f'inputs/{i}/trajectory/reward'] == 10 * (i + 3)
+      assert saved[f'inputs/{i}/learning_rate'] == i + 3
+
+
+@pytest.mark.parametrize('name', flight_recorder.NORMS)
+def test_every_norm_is_watched(name):
+  metrics = dict.fromkeys(flight_recorder.NORMS, 1.0)
+  assert learner._finite(metrics)
+  for value in (np.inf, -np.inf, np.nan):
+    assert not learner._finite(metrics | {name: value})
+
+
+def test_what_cannot_be_written_is_said_with_the_sentence(tmp_path):
+  def not_finite(*args):
+    norms = dict.fromkeys(flight_recorder.NORMS, np.nan)
+    return args[0], norms | {'finite': np.array(False)}
+
+  recorder = recorder_of(not_finite, tmp_path / 'gone')
+  with pytest.raises(flight_recorder.NonFiniteError, match='inputs are lost'):
+    recorder({}, {}, 0.1)
+
+
+@pytest.mark.parametrize('contents', (b'', b'nonsense', None))
+def test_what_is_no_record_is_refused(contents, tmp_path):
+  file = tmp_path / 'flight.npz'
+  if contents is not None:
+    file.write_bytes(contents)
+  with pytest.raises(config_lib.ConfigError, match='is not a flight record'):
+    replay.main([str(file)])
+  with pytest.raises(config_lib.ConfigError, match='Name one file'):
+    replay.main([])
+
+
+def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
+  config = running.config_for(num_actors=1, unroll_length=3)
+  world = parts.make_worlds(config)[0]
+  agent = parts.make_agent(config, world)
+  state = learner.new_state(
+    agent, parts.make_optimizer(config), jax.random.key(0)
+  )
+  with running.pipeline([world], agent, state.params) as (queue, _):
+    trajectory = queue.get().trajectory
+  trajectory = jax.tree.map(lambda x: x[None], trajectory)
+  run = type('Run', (), dict(num_updates=0, actors=()))
+  recorder = flight_recorder.FlightRecorder(
+    lambda *args: (None, dict.fromkeys((*flight_recorder.NORMS, 'finite'), 0)),
+    dataclasses.replace(config, logdir=str(tmp_path)),
+    run,
+    tmp_path / 'flight.npz',
+  )
+  with pytest.raises(flight_recorder.NonFiniteError):
+    recorder(state, trajectory, 0.1)
+  replay.main([str(tmp_path / 'flight.npz')])
+  assert 'every array is finite' in capsys.readouterr().out
