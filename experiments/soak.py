@@ -1,0 +1,125 @@
+"""Trains for a while and watches the process: does its memory stay flat?
+
+python -m experiments.soak --seconds=1200 --out=soak -- --preset=catch
+
+What follows the two dashes are flags of `experiments.train`. The run is stopped
+with SIGTERM; `soak.csv` and `soak.json` are left in --out.
+"""
+
+from collections.abc import Sequence
+import csv
+import json
+import pathlib
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+from typing import NamedTuple
+
+from absl import flags
+import psutil
+
+from experiments import config as config_lib
+from experiments import launch
+
+_STOP_SECONDS = 120.0
+
+
+class Sample(NamedTuple):
+  """The training process at one moment."""
+
+  seconds: float  # Since it was started.
+  resident_mib: float
+  num_threads: int
+  num_files: int  # Open.
+
+
+def watch(command: Sequence[str], seconds: float, every: float) -> list[Sample]:
+  """Runs `command` for a while, then asks it to stop.
+
+  Raises:
+    RuntimeError: if it ends before its time, or not as it should.
+  """
+  start = time.monotonic()
+  process = subprocess.Popen(command)
+  watched, samples = psutil.Process(process.pid), []
+  try:
+    while (now := time.monotonic() - start) < seconds:
+      if process.poll() is not None:
+        raise RuntimeError(f'It ended after {now:.0f} s.')
+      samples.append(_sample(watched, now))
+      time.sleep(every)
+    process.send_signal(signal.SIGTERM)
+    status = process.wait(_STOP_SECONDS)
+  finally:
+    process.kill()
+  if status != 128 + signal.SIGTERM:
+    raise RuntimeError(f'It ended with status {status}.')
+  return samples
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any]:
+  """The second quarter against the last: what grows shows in between.
+
+  The first quarter, with compilation and first checkpoints, does not count.
+  """
+  quarter = len(samples) // 4
+  early, late = samples[quarter : 2 * quarter], samples[-quarter:]
+
+  def median(part, name):
+    return statistics.median(getattr(sample, name) for sample in part)
+
+  first, last = (median(part, 'resident_mib') for part in (early, late))
+  hours = (median(late, 'seconds') - median(early, 'seconds')) / 3600
+  return {
+    'minutes': samples[-1].seconds / 60,
+    'resident_mib_second_quarter': first,
+    'resident_mib_last_quarter': last,
+    'resident_mib_most': max(sample.resident_mib for sample in samples),
+    'growth_mib_per_hour': (last - first) / hours,
+    'num_threads_second_quarter': median(early, 'num_threads'),
+    'num_threads_last_quarter': median(late, 'num_threads'),
+    'num_files_second_quarter': median(early, 'num_files'),
+    'num_files_last_quarter': median(late, 'num_files'),
+  }
+
+
+def main(arguments: list[str]) -> None:
+  """Watches a training with these flags."""
+  out = pathlib.Path(flags.FLAGS.out)
+  if not flags.FLAGS.out:
+    raise config_lib.ConfigError('--out is missing: where to?')
+  out.mkdir(parents=True, exist_ok=True)
+  command = [sys.executable, '-m', 'experiments.train', *arguments]
+  samples = watch(command, flags.FLAGS.seconds, flags.FLAGS.every)
+  with open(out / 'soak.csv', 'w', newline='') as file:
+    writer = csv.writer(file, lineterminator='\n')
+    writer.writerow(Sample._fields)
+    writer.writerows([f'{x:g}' for x in sample] for sample in samples)
+  record = summary(samples) | {
+    'command': ' '.join(['python -m experiments.train', *arguments]),
+    'num_cores': psutil.cpu_count(),
+    'python': platform.python_version(),
+  }
+  (out / 'soak.json').write_text(json.dumps(record, indent=2) + '\n')
+  print(json.dumps(record, indent=2))
+
+
+def _sample(process: psutil.Process, now: float) -> Sample:
+  with process.oneshot():
+    return Sample(
+      now,
+      process.memory_info().rss / 2**20,
+      process.num_threads(),
+      process.num_fds(),
+    )
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('out', '', 'Folder for soak.csv and soak.json.')
+  flags.DEFINE_float('seconds', 1200.0, 'How long.', lower_bound=1.0)
+  flags.DEFINE_float('every', 5.0, 'Seconds between samples.', lower_bound=0.1)
+  launch.run(main, takes_arguments=True)
