@@ -16,8 +16,10 @@ class ConfigError(ValueError):
   """The user asked for something that cannot be; the message says what."""
 
 
-def _field(default: Any, help_text: str) -> Any:
-  return dataclasses.field(default=default, metadata={'help': help_text})
+def _field(default: Any, help_text: str, may_change: bool = False) -> Any:
+  """A setting; `may_change` when a run goes on: its meaning stays."""
+  metadata = {'help': help_text, 'may_change': may_change}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Config:
   )
   seed: int = _field(
     0,
-    'Of parameters, actions and worlds. Runs of one seed still differ: when '
-    'new parameters reach an actor is a matter of time.',
+    'Of parameters, actions and worlds. Without --lag runs of one seed still '
+    'differ: when new parameters reach an actor is a matter of time.',
   )
   # The agent.
   torso: str = _field(
@@ -60,10 +62,17 @@ class Config:
     'How many rollouts, its unrolls of T steps, an actor may be ahead of the '
     'learner; bounds the policy lag. Ours.',
   )
+  lag: int = _field(
+    -1,
+    'How many updates old the parameters are that acted for a batch, exactly: '
+    '0 acts and learns in turns, k keeps k older parameters; runs of one seed '
+    'are then the same. -1: whatever is newest, bounded by the queue. Ours.',
+  )
   timeout_seconds: float = _field(
-    600,
+    600.0,
     'Longest wait of an actor for the learner or the other way round, '
     'compilation included. Ours.',
+    may_change=True,
   )
   # The learner.
   batch_size: int = _field(32, 'Unrolls in an update, over all devices. G.1.')
@@ -72,6 +81,7 @@ class Config:
     'Accumulate the gradient over groups of this many unrolls: the same '
     'gradient. 0: one at a time for images on CPU, where that is fastest, and '
     'all at once otherwise. Ours.',
+    may_change=True,
   )
   learning_rate: float = _field(
     6e-4, 'Falls linearly to 0 over all frames. G.1.'
@@ -103,13 +113,22 @@ class Config:
   # The records.
   logdir: str = _field(
     '',
-    'Where the run is recorded. Empty: a new folder in '
-    'runs/, named after environment, seed, time and process.',
+    'Where the run is recorded; a run that is there goes on. Empty: a new '
+    'folder in runs/, named after environment, seed, time and process.',
+    may_change=True,
   )
-  log_seconds: float = _field(
-    10.0, 'Seconds between two rows of metrics. Ours.'
-  )
+  log_updates: int = _field(100, 'Updates between two rows of metrics. Ours.')
   return_window: int = _field(100, 'Episodes that mean_return averages. Ours.')
+  checkpoint_seconds: float = _field(
+    60.0,
+    'Seconds between two checkpoints; the last three are kept. Ours.',
+    may_change=True,
+  )
+  debug_nans: bool = _field(
+    False,
+    'Stop at the very computation that makes a NaN, at some cost in speed.',
+    may_change=True,
+  )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -120,7 +139,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     torso='mlp',
     learning_rate=2e-3,
     batch_size=32,
-    log_seconds=1.0,
     return_window=200,
   ),
   # The paper's Atari agent: the defaults above.
@@ -155,6 +173,7 @@ _RANGES = {
   'envs_per_actor': (1, 10**6),
   'unroll_length': _COUNT,
   'queue_capacity': (1, 10**6),
+  'lag': (-1, 10_000),
   'timeout_seconds': (1.0, math.inf),
   'batch_size': _COUNT,
   'unrolls_per_pass': (0, 2**53),
@@ -169,8 +188,9 @@ _RANGES = {
   'clip_c_threshold': _ANY,
   'clip_pg_rho_threshold': _ANY,
   'lambda_': (0.0, 1.0),
-  'log_seconds': _ANY,
+  'log_updates': _COUNT,
   'return_window': _COUNT,
+  'checkpoint_seconds': _ANY,
 }
 
 
@@ -189,6 +209,16 @@ def from_preset(preset: str, **overrides: Any) -> Config:
     if name not in names:
       raise ConfigError(f'Unknown setting {name!r}.{did_you_mean(name, names)}')
   return Config(**(PRESETS[preset] | overrides))
+
+
+def changes(old: dict[str, Any], new: Config) -> list[str]:
+  """The settings of a recorded run that `new` would change the meaning of."""
+  return [
+    field.name
+    for field in dataclasses.fields(Config)
+    if not field.metadata['may_change']
+    and old.get(field.name, field.default) != getattr(new, field.name)
+  ]
 
 
 def check(config: Config, num_devices: int) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import datetime
 import os
 import pathlib
 import sys
@@ -13,6 +12,7 @@ from absl import flags
 from absl import logging
 
 from experiments import config as config_lib
+from experiments import logdir
 
 
 def define_flags() -> None:
@@ -40,22 +40,34 @@ def define_flags() -> None:
 def config_from_flags() -> config_lib.Config:
   """The preset, with every flag that was given.
 
+  Where --logdir holds a run and no --preset is given, the run's own values take
+  the preset's place.
+
   Raises:
     ConfigError: if there is no such preset, or none was given for a world that
       is not the default's.
   """
   values = flags.FLAGS.flag_values_dict()
-  _check_preset_given(values)
   names = [field.name for field in dataclasses.fields(config_lib.Config)]
   given = {name: values[name] for name in names if values[name] is not None}
+  recorded = _recorded(values['logdir'])
+  if recorded is not None and not flags.FLAGS['preset'].present:
+    known = {name: recorded[name] for name in names if name in recorded}
+    return config_lib.Config(**known | given)
+  _check_preset_given(values)
   return config_lib.from_preset(values['preset'], **given)
 
 
-def run(main: Callable[[], None]) -> None:
-  """Parses flags and runs `main`; what the user got wrong is one line."""
+def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
+  """Parses flags and runs `main`; what the user got wrong is one line.
+
+  With `takes_arguments` main is given the list of what is not a flag.
+  """
 
   def checked_main(argv):
     try:
+      if takes_arguments:
+        return main(argv[1:])
       if len(argv) > 1:
         raise config_lib.ConfigError(f'Unexpected argument {argv[1]!r}.')
       main()
@@ -66,40 +78,8 @@ def run(main: Callable[[], None]) -> None:
   app.run(checked_main, flags_parser=_parse)
 
 
-def make_logdir(config: config_lib.Config) -> pathlib.Path:
-  """Makes the run's log directory, and claims it by an empty metrics.csv.
-
-  Raises:
-    ConfigError: if it cannot be written, or another run has claimed it.
-  """
-  logdir = pathlib.Path(os.path.expanduser(config.logdir or _new_name(config)))
-  try:
-    logdir.mkdir(parents=True, exist_ok=True)
-    claimed = _create(logdir / 'metrics.csv')
-  except OSError as error:
-    raise config_lib.ConfigError(
-      f'Cannot write to --logdir={logdir}: {error.strerror}.'
-    ) from error
-  if not claimed:
-    raise config_lib.ConfigError(
-      f'--logdir={logdir} already holds a run; choose another.'
-    )
-  return logdir
-
-
-def _create(path: pathlib.Path) -> bool:
-  """Makes an empty file; False if there is one. Of two at once, one wins."""
-  try:
-    path.touch(exist_ok=False)
-  except FileExistsError:
-    return False
-  return True
-
-
-def _new_name(config: config_lib.Config) -> str:
-  """Runs of different processes differ, though they begin in one second."""
-  now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-  return f'runs/{config.env}-seed{config.seed}-{now}-{os.getpid()}'
+def _recorded(path: str | None) -> dict[str, Any] | None:
+  return path and logdir.recorded(pathlib.Path(os.path.expanduser(path)))
 
 
 def _check_preset_given(values: dict[str, Any]) -> None:

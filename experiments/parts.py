@@ -6,14 +6,11 @@ Training and tests put the same parts together.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import contextlib
 import functools
+import itertools
 import math
-import threading
-import time
 from typing import Any
 
-from absl import logging
 import jax
 import numpy as np
 import optax
@@ -24,15 +21,13 @@ from agents import batcher
 from agents import learner
 from agents import optimizer as optimizer_lib
 from agents import parameter_store
-from agents import trajectory
 from agents import trajectory_queue
 from envs import environment
 from envs import envpool_env
 from envs import registry
 from experiments import config as config_lib
+from experiments import run_state
 import vtrace
-
-_JOIN_SECONDS = 10.0  # A thread that steps longer is stuck.
 
 _REWARD_CLIPPINGS = {
   'abs_one': vtrace.abs_one,
@@ -42,13 +37,20 @@ _REWARD_CLIPPINGS = {
 }
 
 
-def make_worlds(config: config_lib.Config) -> list[environment.Environment]:
-  """Each actor's batch of environments, differently seeded."""
-  seeds = np.random.SeedSequence(config.seed).generate_state(config.num_actors)
+def make_worlds(
+  config: config_lib.Config, num_updates: int = 0
+) -> list[environment.Environment]:
+  """Each actor's batch of environments, differently seeded.
+
+  After `num_updates` updates an actor that has been stepping gets worlds of
+  another seed: those that begin anew do not replay the episodes of before.
+  """
   try:
     return [
-      registry.make(config.env, config.envs_per_actor, int(seed) % 2**30)
-      for seed in seeds
+      registry.make(
+        config.env, config.envs_per_actor, _seed(config, actor_id, num_updates)
+      )
+      for actor_id in range(config.num_actors)
     ]
   except (
     registry.UnknownEnvironmentError,
@@ -126,11 +128,54 @@ def make_schedule(config: config_lib.Config) -> Callable[[int], float]:
   )
 
 
-def make_queue(config: config_lib.Config) -> trajectory_queue.TrajectoryQueue:
-  """The queue from all actors to the learner."""
+def make_queue(
+  config: config_lib.Config, num_updates: int = 0
+) -> trajectory_queue.TrajectoryQueue:
+  """The queue from all actors to the learner, after `num_updates` updates."""
   return trajectory_queue.TrajectoryQueue(
-    config.num_actors, config.queue_capacity, config.timeout_seconds
+    config.num_actors,
+    config.queue_capacity,
+    config.timeout_seconds,
+    turn=num_updates * _rollouts_per_batch(config) % config.num_actors,
   )
+
+
+def make_store(
+  config: config_lib.Config, run: run_state.RunState, devices: Sequence[Any]
+) -> parameter_store.ParameterStore:
+  """The store, with the parameters that the run's next batches act on."""
+  store = parameter_store.ParameterStore(max(config.lag, 0))
+  first = run.num_updates - len(run.older_params)
+  for version, params in enumerate(run.older_params, first):
+    store.publish(version, jax.device_put(params, devices[0]))
+  store.publish(run.num_updates, learner.local_params(run.train_state))
+  return store
+
+
+def make_get_params(
+  config: config_lib.Config,
+  store: parameter_store.ParameterStore,
+  actor_id: int,
+  num_updates: int,
+) -> actor.GetParams:
+  """The newest parameters, or under --lag those that are exactly so old.
+
+  Since the rings are read in turn, an actor knows which batch a rollout will be
+  part of, and waits for the parameters that are to act for it. The first `lag`
+  batches have none so old, and take the first.
+  """
+  if config.lag < 0:
+    return store.get
+  rollouts = itertools.count(_rollouts_taken(config, actor_id, num_updates))
+
+  def get_params():
+    number = next(rollouts) * config.num_actors + actor_id
+    batch = number // _rollouts_per_batch(config)
+    return store.wait_for(
+      max(0, batch - config.lag), timeout_seconds=config.timeout_seconds
+    )
+
+  return get_params
 
 
 def make_batches(
@@ -146,76 +191,6 @@ def make_batches(
   )
 
 
-@contextlib.contextmanager
-def acting(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  worlds: list[environment.Environment],
-  key: jax.Array,
-  queue: trajectory_queue.TrajectoryQueue,
-  store: parameter_store.ParameterStore,
-) -> Iterator[None]:
-  """Runs an actor thread for each world; on leaving, closes and joins them."""
-  act = actor.make_act(agent)
-  threads = [
-    _actor_thread(
-      functools.partial(
-        actor.rollouts,
-        world,
-        act,
-        store.get,
-        core_state=agent.initial_state(config.envs_per_actor),
-        key=jax.random.fold_in(key, actor_id),
-        unroll_length=config.unroll_length,
-        actor_id=actor_id,
-      ),
-      actor_id,
-      queue,
-    )
-    for actor_id, world in enumerate(worlds)
-  ]
-  try:
-    for thread in threads:
-      thread.start()
-    yield
-  finally:
-    queue.close()
-    _join(threads, worlds)
-
-
-def _actor_thread(
-  make_rollouts: Callable[[], Iterator[trajectory.Rollout]],
-  actor_id: int,
-  queue: trajectory_queue.TrajectoryQueue,
-) -> threading.Thread:
-  """A thread, not started, that puts an actor's rollouts into its ring."""
-  return threading.Thread(
-    target=actor.run,
-    args=(
-      make_rollouts,
-      functools.partial(queue.put, actor_id),
-      functools.partial(queue.fail, actor_id),
-    ),
-    name=f'actor-{actor_id}',
-    daemon=True,
-  )
-
-
-def _join(
-  threads: Sequence[threading.Thread],
-  worlds: Sequence[environment.Environment],
-) -> None:
-  """Waits for the actors to leave, and closes the worlds they have left."""
-  deadline = time.monotonic() + _JOIN_SECONDS
-  for thread, world in zip(threads, worlds, strict=True):
-    if thread.ident is not None:  # It was started.
-      thread.join(max(0.0, deadline - time.monotonic()))
-    if thread.is_alive():
-      logging.error('%s is stuck in its environment; left behind.', thread.name)
-    else:
-      world.close()
-
-
 def max_policy_lag(config: config_lib.Config) -> int:
   """The most updates that can pass between acting and learning.
 
@@ -226,6 +201,21 @@ def max_policy_lag(config: config_lib.Config) -> int:
   """
   to_be_taken = (config.queue_capacity + 1) * config.num_actors
   return math.ceil(to_be_taken / _rollouts_per_batch(config)) + 1
+
+
+def _rollouts_taken(
+  config: config_lib.Config, actor_id: int, num_updates: int
+) -> int:
+  """How many of an actor's rollouts the first `num_updates` batches take."""
+  taken = num_updates * _rollouts_per_batch(config)
+  return len(range(actor_id, taken, config.num_actors))
+
+
+def _seed(config: config_lib.Config, actor_id: int, num_updates: int) -> int:
+  has_stepped = _rollouts_taken(config, actor_id, num_updates) > 0
+  entropy = [config.seed, num_updates] if has_stepped else config.seed
+  seeds = np.random.SeedSequence(entropy).generate_state(config.num_actors)
+  return int(seeds[actor_id]) % 2**30
 
 
 def _rollouts_per_batch(config: config_lib.Config) -> int:

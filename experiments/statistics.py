@@ -1,7 +1,9 @@
-"""What the rows of metrics say: sums over the updates since the last row."""
+"""What the rows of metrics say: pure functions of what the updates gave.
 
-import collections
-import time
+The state is part of a checkpoint: a run that goes on writes the rows that it
+would have written.
+"""
+
 from typing import Any
 from typing import NamedTuple
 
@@ -10,6 +12,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import learner
+import vtrace
+
+
+class Interval(NamedTuple):
+  """The updates since the last row."""
+
+  num_updates: int
+  first_frame: int  # Frames learnt from before it.
+  first_second: float  # Seconds trained before it.
+  sums: Any  # Of the updates' metrics, on the device; {} before the first.
+  learning_rate: float  # Of the last update.
+  episode_returns: np.ndarray  # [number of episodes that ended]
+  episode_lengths: np.ndarray  # [same], in agent steps.
+  policy_lags: np.ndarray  # [number of rollouts]
+  learner_wait_seconds: float
+  actor_wait_seconds: float  # Of all actors, added up.
+
+
+class State(NamedTuple):
+  """A run so far, as far as the rows to come need it."""
+
+  num_frames: int
+  num_updates: int
+  num_episodes: int
+  seconds: float  # Of training, up to the last update.
+  recent_returns: np.ndarray  # [at most return_window]
+  interval: Interval
 
 
 class Summary(NamedTuple):
@@ -18,83 +47,114 @@ class Summary(NamedTuple):
   num_frames: int
   num_updates: int
   num_episodes: int
-  seconds: float  # From opening the records to the last update.
+  seconds: float  # Of training, what was lost between checkpoints left out.
   mean_return: float  # Over the last `return_window` episodes.
 
 
-class RunStatistics:
-  """Gathers updates and makes rows of them.
+def initial() -> State:
+  """Before the first update."""
+  return State(0, 0, 0, 0.0, np.zeros(0), _empty_interval(0, 0.0))
 
-  Metrics of updates are summed on the device until a row is made: gathering
-  never waits for the device.
+
+def add(
+  state: State,
+  progress: learner.Progress,
+  *,
+  seconds: float,
+  return_window: int,
+) -> State:
+  """Takes note of an update that ended after `seconds` of training.
+
+  Metrics are summed on the device: it is not waited for.
   """
+  batch = progress.batch
+  recent = np.concatenate([state.recent_returns, batch.episode_returns])
+  return State(
+    num_frames=progress.num_frames,
+    num_updates=progress.num_updates,
+    num_episodes=state.num_episodes + len(batch.episode_returns),
+    seconds=seconds,
+    recent_returns=recent[-return_window:],
+    interval=_add_to_interval(state.interval, progress),
+  )
 
-  def __init__(self, return_window: int):
-    self._start = self._now = self._row_start = time.monotonic()
-    self._recent = collections.deque(maxlen=return_window)
-    self._num_episodes = 0
-    self._progress: learner.Progress | None = None
-    self._row_frames = 0
-    self._clear()
 
-  def add(self, progress: learner.Progress) -> None:
-    """Takes note of one update."""
-    batch = progress.batch
-    self._now = time.monotonic()
-    self._progress = progress._replace(batch=None)
-    self._sums = (
-      _add(self._sums, progress.metrics) if self._sums else progress.metrics
-    )
-    self._num_updates += 1
-    self._lags.append(progress.policy_lag)
-    self._returns.extend(batch.episode_returns)
-    self._lengths.extend(batch.episode_lengths)
-    self._recent.extend(batch.episode_returns)
-    self._num_episodes += len(batch.episode_returns)
+def row(state: State, num_actors: int) -> dict[str, Any]:
+  """The interval's means, and the run so far; NaN where nothing was."""
+  interval = state.interval
+  sums = jax.device_get(interval.sums)
+  of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
+  means = {name: x / interval.num_updates for name, x in sums.items()}
+  seconds = state.seconds - interval.first_second
+  frames = state.num_frames - interval.first_frame
+  return {
+    **jax.tree.map(np.asarray, of_corrections),
+    **{name: float(x) for name, x in means.items()},
+    **summary(state)._asdict(),
+    'frames_per_second': frames / max(seconds, 1e-9),
+    'episode_return': _mean(interval.episode_returns),
+    'episode_length': _mean(interval.episode_lengths),
+    'learning_rate': interval.learning_rate,
+    'policy_lag': _mean(interval.policy_lags),
+    'policy_lag_histogram': np.bincount(interval.policy_lags),
+    'learner_wait_seconds': interval.learner_wait_seconds,
+    'actor_wait_seconds': interval.actor_wait_seconds / num_actors,
+  }
 
-  @property
-  def pending(self) -> bool:
-    """Whether there are updates that are in no row yet."""
-    return self._num_updates > 0
 
-  @property
-  def summary(self) -> Summary:
-    """The run so far."""
-    frames = self._progress.num_frames if self._progress else 0
-    updates = self._progress.num_updates if self._progress else 0
-    return Summary(
-      frames,
-      updates,
-      self._num_episodes,
-      self._now - self._start,
-      _mean(self._recent),
-    )
+def next_interval(state: State) -> State:
+  """After a row."""
+  return state._replace(
+    interval=_empty_interval(state.num_frames, state.seconds)
+  )
 
-  def row(self) -> dict[str, Any]:
-    """Means over the updates since the last row; NaN where none was."""
-    sums = jax.device_get(self._sums)
-    means = {name: float(x) / self._num_updates for name, x in sums.items()}
-    summary = self.summary
-    frames = summary.num_frames - self._row_frames
-    row = means | {
-      'num_frames': summary.num_frames,
-      'num_updates': summary.num_updates,
-      'seconds': summary.seconds,
-      'frames_per_second': frames / max(self._now - self._row_start, 1e-9),
-      'episode_return': _mean(self._returns),
-      'mean_return': summary.mean_return,
-      'episode_length': _mean(self._lengths),
-      'num_episodes': summary.num_episodes,
-      'policy_lag': _mean(self._lags),
-      'learning_rate': self._progress.learning_rate,
-    }
-    self._row_start, self._row_frames = self._now, summary.num_frames
-    self._clear()
-    return row
 
-  def _clear(self) -> None:
-    self._sums, self._num_updates = {}, 0
-    self._lags, self._returns, self._lengths = [], [], []
+def summary(state: State) -> Summary:
+  """The run so far."""
+  return Summary(
+    state.num_frames,
+    state.num_updates,
+    state.num_episodes,
+    state.seconds,
+    _mean(state.recent_returns),
+  )
+
+
+def _empty_interval(first_frame: int, first_second: float) -> Interval:
+  return Interval(
+    num_updates=0,
+    first_frame=first_frame,
+    first_second=first_second,
+    sums={},
+    learning_rate=0.0,
+    episode_returns=np.zeros(0),
+    episode_lengths=np.zeros(0, np.int64),
+    policy_lags=np.zeros(0, np.int64),
+    learner_wait_seconds=0.0,
+    actor_wait_seconds=0.0,
+  )
+
+
+def _add_to_interval(
+  interval: Interval, progress: learner.Progress
+) -> Interval:
+  batch, sums = progress.batch, interval.sums
+  return Interval(
+    num_updates=interval.num_updates + 1,
+    first_frame=interval.first_frame,
+    first_second=interval.first_second,
+    sums=_add(sums, progress.metrics) if sums else progress.metrics,
+    learning_rate=progress.learning_rate,
+    episode_returns=np.concatenate(
+      [interval.episode_returns, batch.episode_returns]
+    ),
+    episode_lengths=np.concatenate(
+      [interval.episode_lengths, batch.episode_lengths]
+    ),
+    policy_lags=np.concatenate([interval.policy_lags, progress.policy_lags]),
+    learner_wait_seconds=interval.learner_wait_seconds + progress.wait_seconds,
+    actor_wait_seconds=interval.actor_wait_seconds + batch.wait_seconds,
+  )
 
 
 @jax.jit

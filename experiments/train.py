@@ -1,4 +1,4 @@
-"""Trains IMPALA: environments, actors, queue, learner, parameters, actors.
+"""Trains an agent on one machine; the same command again goes on with the run.
 
 python -m experiments.train --preset=catch
 python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
@@ -11,55 +11,115 @@ import sys
 from absl import flags
 import jax
 
+from agents import actor
+from agents import agent as agent_lib
+from agents import checkpoint
 from agents import learner
-from agents import parameter_store
-from agents import trajectory_queue
+from agents import waiting
+from envs import environment
+from experiments import acting
+from experiments import checkpointing
 from experiments import config as config_lib
+from experiments import flight_recorder
 from experiments import launch
+from experiments import logdir as logdir_lib
 from experiments import loggers
 from experiments import parts
+from experiments import run_state
 from experiments import statistics
+from experiments import stopping
 
 
 def train(config: config_lib.Config) -> statistics.Summary:
-  """Runs a whole training, recorded in its log directory.
+  """Runs a whole training, or the rest of one, recorded in its log directory.
 
   Raises:
     ConfigError: if the configuration cannot be, before anything is written.
+    Stopped: after SIGINT or SIGTERM, with a checkpoint written.
   """
+  config_lib.check(config, jax.local_device_count())
+  with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
+    logdir_lib.check_goes_on(config, logdir)
+    saved = checkpointing.newest(logdir / 'checkpoints')
+    worlds = parts.make_worlds(
+      config, int(saved['num_updates']) if saved else 0
+    )
+    agent = parts.make_agent(config, worlds[0])
+    run = _begin(config, agent, worlds, saved)
+    logdir_lib.record(config, logdir)
+    summary = _learn(config, agent, worlds, run, logdir)
+  report(config, summary, logdir)
+  return summary
+
+
+def _begin(
+  config: config_lib.Config,
+  agent: agent_lib.Agent,
+  worlds: list[environment.Environment],
+  saved: checkpoint.Flat | None,
+) -> run_state.RunState:
+  """A new run, or the one that was saved."""
   devices = jax.local_devices()
-  config_lib.check(config, len(devices))
-  worlds = parts.make_worlds(config)
-  agent = parts.make_agent(config, worlds[0])
-  optimizer = parts.make_optimizer(config)
-  update = parts.make_update(config, agent, optimizer)
-
   init_key, actors_key = jax.random.split(jax.random.key(config.seed))
+  optimizer = parts.make_optimizer(config)
   train_state = learner.init(agent, optimizer, init_key, devices)
-  queue = parts.make_queue(config)
-  store = parameter_store.ParameterStore()
-  store.publish(0, learner.local_params(train_state))
+  run = run_state.initial(config, train_state, actors_key)
+  if saved is None:
+    return run
+  core_state = agent.initial_state(config.envs_per_actor)
+  carries = [actor.carry_template(world, core_state) for world in worlds]
+  run = run_state.restore(saved, run, carries, config.lag)
+  print(f'Going on from update {run.num_updates:,}.')
+  return run._replace(train_state=learner.replicate(run.train_state, devices))
 
-  logdir = launch.make_logdir(config)
+
+def _learn(
+  config: config_lib.Config,
+  agent: agent_lib.Agent,
+  worlds: list[environment.Environment],
+  run: run_state.RunState,
+  logdir: pathlib.Path,
+) -> statistics.Summary:
+  """Learns until the end, and records it."""
+  devices = jax.local_devices()
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
+  queue = parts.make_queue(config, run.num_updates)
+  store = parts.make_store(config, run, devices)
+  update = parts.make_update(config, agent, parts.make_optimizer(config))
+  update = flight_recorder.FlightRecorder(
+    learner.parallelize(update, devices), config, run, logdir / 'flight.npz'
+  )
   with (
-    contextlib.closing(loggers.RunLogger(config, logdir)) as logger,
+    stopping.on_signal(queue.close),
+    checkpointing.keeping(
+      logdir / 'checkpoints', run, config.checkpoint_seconds
+    ) as keeper,
+    contextlib.closing(
+      loggers.RunLogger(config, logdir, run.statistics)
+    ) as logger,
     contextlib.closing(parts.make_batches(config, queue, devices)) as batches,
-    parts.acting(config, agent, worlds, actors_key, queue, store),
+    acting.acting(config, agent, worlds, run, queue, store),
   ):
     for progress in learner.learn(
-      train_state,
+      run.train_state,
       batches,
-      learner.parallelize(update, devices),
+      update,
       store.publish,
       check=queue.raise_if_failed,
       learning_rate=parts.make_schedule(config),
       frames_per_step=worlds[0].frames_per_step,
       total_frames=config.num_frames,
+      num_updates=run.num_updates,
+      num_frames=run.num_frames,
     ):
       logger.log(progress)
-  report(config, logger.summary, logdir)
-  return logger.summary
+      older_params = tuple(params for _, params in store.versions[:-1])
+      run = run_state.after(run, progress, older_params, logger.state)
+      update.run = run
+      keeper.offer(run)
+    if run.num_frames >= config.num_frames:
+      logger.finish()
+  return statistics.summary(logger.state)
 
 
 def report(
@@ -75,9 +135,26 @@ def report(
     f'Mean return over the last {config.return_window} episodes: '
     f'{summary.mean_return:.2f}'
   )
-  for name in ('config.json', 'metrics.csv', 'learning_curve.png'):
+  for name in (
+    'config.json',
+    'metrics.csv',
+    'learning_curve.png',
+    'diagnostics.png',
+    'checkpoints',
+  ):
     print(f'  {logdir / name}')
   print(f'  {logdir}/events.out.tfevents.* (TensorBoard)')
+
+
+@contextlib.contextmanager
+def _debug_nans(on: bool):
+  """In every thread, unlike JAX's own context."""
+  before = jax.config.jax_debug_nans
+  jax.config.update('jax_debug_nans', on or before)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_debug_nans', before)
 
 
 def main() -> None:
@@ -85,14 +162,24 @@ def main() -> None:
   try:
     train(launch.config_from_flags())
   except KeyboardInterrupt:
-    print('Interrupted: the records so far are kept.', file=sys.stderr)
-    sys.exit(130)
-  except loggers.DivergedError as error:
-    print(f'Diverged: {error} The records are kept.', file=sys.stderr)
-    sys.exit(1)
-  except trajectory_queue.QueueTimeout as error:
-    print(f'Stuck: {error} See --timeout_seconds.', file=sys.stderr)
-    sys.exit(1)
+    _fail('Interrupted: what was not saved yet is lost.', status=130)
+  except stopping.Stopped as stopped:
+    _fail(
+      f'Stopped by {stopped}: a checkpoint is written; the same command goes '
+      'on from there.',
+      status=128 + stopped.signum,
+    )
+  except flight_recorder.NonFiniteError as error:
+    _fail(f'Diverged: {error}')
+  except waiting.Timeout as error:
+    _fail(f'Stuck: {error} See --timeout_seconds.')
+  except checkpoint.CheckpointError as error:
+    _fail(f'{error} The checkpoints before are kept.')
+
+
+def _fail(sentence: str, status: int = 1) -> None:
+  print(sentence, file=sys.stderr)
+  sys.exit(status)
 
 
 if __name__ == '__main__':

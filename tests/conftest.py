@@ -1,8 +1,20 @@
-"""Eight virtual CPU devices for every test; must be set before jax starts."""
+"""Eight virtual CPU devices for every test; must be set before jax starts.
 
+What one test has compiled the next, and every process it starts, loads.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
+
+_CACHE = tempfile.mkdtemp(prefix='impala-tests-')
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
+os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '0'

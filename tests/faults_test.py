@@ -1,14 +1,21 @@
 """Faults and endings: what goes wrong surfaces soon, and all threads leave."""
 
+import resource
 import threading
 import time
 
 import jax
 import pytest
 
+from agents import checkpoint
+from agents import waiting
+from envs import catch
+from experiments import acting
 from experiments import parts
 from experiments import train
+from tests import checkpoint_test
 from tests import counting
+from tests import resume_test
 from tests import running
 
 
@@ -50,12 +57,12 @@ def test_a_dead_actor_stops_learning_though_batches_are_left():
 
 def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
   worlds = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
-  monkeypatch.setattr(parts, 'make_worlds', lambda config: worlds)
+  monkeypatch.setattr(parts, 'make_worlds', lambda *args: worlds)
   config = running.config_for(
     num_actors=2,
     envs_per_actor=8,
     batch_size=8,
-    log_seconds=0.0,
+    log_updates=1,
     logdir=str(tmp_path / 'run'),
   )
   with pytest.raises(RuntimeError, match='Actor 1 failed.*broken joystick'):
@@ -83,7 +90,7 @@ class StuckEnv(counting.CountingEnv):
 
 
 def test_a_stuck_actor_is_left_behind(monkeypatch):
-  monkeypatch.setattr(parts, '_JOIN_SECONDS', 0.2)
+  monkeypatch.setattr(acting, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   world = StuckEnv()
   start = time.monotonic()
@@ -106,3 +113,126 @@ def test_closing_joins_every_thread_within_a_second():
     batches.close()
   assert time.monotonic() - start < 1
   assert not [t for t in set(threading.enumerate()) - before if t.is_alive()]
+
+
+class FaultyCatch(catch.Catch):
+  """Does something once, on its 60th step."""
+
+  def __init__(self, fault):
+    super().__init__(8, seed=0)
+    self._fault = fault
+    self._steps = 0
+
+  def step(self, actions):
+    self._steps += 1
+    if self._steps == 60:
+      self._fault()
+    return super().step(actions)
+
+
+def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
+  """Trains on one world of Catch, in lock-step, that is at fault once."""
+  monkeypatch.setattr(parts, 'make_worlds', lambda *args: [FaultyCatch(fault)])
+  config = running.config_for(
+    **dict(
+      num_actors=1,
+      envs_per_actor=8,
+      batch_size=8,
+      lag=0,
+      num_frames=4_000,
+      log_updates=5,
+      checkpoint_seconds=0.0,
+      logdir=str(logdir),
+    )
+    | settings
+  )
+  return train.train(config)
+
+
+def assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path):
+  """The run in `cut`, run to its end, is the one that nothing befell."""
+  train_with(monkeypatch, tmp_path / 'cut')
+  train_with(monkeypatch, tmp_path / 'straight')
+  resume_test.assert_same_run(tmp_path / 'straight', tmp_path / 'cut')
+
+
+def raise_error():
+  raise ValueError('broken joystick')
+
+
+def test_a_run_whose_actor_failed_goes_on(tmp_path, monkeypatch):
+  with pytest.raises(RuntimeError, match='Actor 0 failed.*broken joystick'):
+    train_with(monkeypatch, tmp_path / 'cut', raise_error)
+  # All that was learnt was saved, whatever --checkpoint_seconds.
+  assert checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1] == 14
+  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path)
+
+
+def test_a_run_whose_environment_hangs_ends_at_its_deadline(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(acting, '_JOIN_SECONDS', 0.2)
+  released = threading.Event()
+  hung = []
+
+  def hang():
+    hung.append(time.monotonic())
+    released.wait(60)
+
+  with pytest.raises(waiting.Timeout, match='The learner waited for actor 0'):
+    train_with(
+      monkeypatch,
+      tmp_path / 'cut',
+      hang,
+      num_frames=4_000,
+      timeout_seconds=15.0,
+    )
+  assert time.monotonic() - hung[0] < 15 + 10
+  released.set()
+  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path)
+
+
+def test_a_run_whose_disk_is_full_keeps_its_last_checkpoint(
+  tmp_path, monkeypatch
+):
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+  def fill_disk():  # No file can grow beyond this: like a disk that is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, limit[1]))
+
+  try:
+    with pytest.raises(checkpoint.CheckpointError, match='Cannot write'):
+      train_with(monkeypatch, tmp_path / 'cut', fill_disk)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  step, _ = checkpoint.read_newest(tmp_path / 'cut' / 'checkpoints')
+  assert 0 < step <= 16
+  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize(
+  'damage', (checkpoint_test.cut_short, checkpoint_test.flip_a_bit)
+)
+def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
+  damage, tmp_path, monkeypatch, caplog
+):
+  with pytest.raises(RuntimeError):
+    train_with(monkeypatch, tmp_path / 'cut', raise_error)
+  before, last = checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-2:]
+  for path in (tmp_path / 'cut' / 'checkpoints' / str(last)).rglob('d/*'):
+    damage(path)
+  caplog.clear()
+  train_with(monkeypatch, tmp_path / 'cut')
+  assert 'DAMAGED CHECKPOINT' in caplog.text
+  assert (tmp_path / 'cut' / 'damaged_checkpoints' / str(last)).is_dir()
+  train_with(monkeypatch, tmp_path / 'straight')
+  resume_test.assert_same_run(tmp_path / 'straight', tmp_path / 'cut')
+  assert before < last
+
+
+def test_a_torn_row_of_metrics_is_made_whole(tmp_path, monkeypatch):
+  with pytest.raises(RuntimeError):
+    train_with(monkeypatch, tmp_path / 'cut', raise_error)
+  metrics = tmp_path / 'cut' / 'metrics.csv'
+  metrics.write_bytes(metrics.read_bytes() + b'1234,5')
+  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import itertools
 import math
+import threading
 
 import jax
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 from agents import agent as agent_lib
 from agents import learner
 from agents import optimizer as optimizer_lib
+from agents import parameter_store
 from agents import trajectory_queue
 from envs import catch
 from experiments import config as config_lib
 from experiments import parts
+from experiments import run_state
 from tests import counting
 from tests import running
 import vtrace
@@ -145,7 +148,7 @@ def test_the_queue_has_the_runs_numbers(monkeypatch):
     trajectory_queue,
     'TrajectoryQueue',
   )
-  assert made == dict(num_actors=3, capacity=5, timeout_seconds=77.0)
+  assert made == dict(num_actors=3, capacity=5, timeout_seconds=77.0, turn=0)
 
 
 def test_the_agent_has_the_runs_network(monkeypatch):
@@ -178,7 +181,7 @@ def test_actors_that_never_started_are_not_waited_for(monkeypatch):
   def no_threads(self):
     raise RuntimeError("can't start new thread")
 
-  monkeypatch.setattr(parts.threading.Thread, 'start', no_threads)
+  monkeypatch.setattr(threading.Thread, 'start', no_threads)
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(2)]
   with (
@@ -186,3 +189,72 @@ def test_actors_that_never_started_are_not_waited_for(monkeypatch):
     running.pipeline(worlds, agent, agent.init(None)),
   ):
     pass
+
+
+@pytest.mark.parametrize('num_updates', (0, 1, 2, 5, 6, 7))
+@pytest.mark.parametrize('lag', (0, 2))
+def test_under_a_lag_every_rollout_has_its_batchs_parameters(lag, num_updates):
+  # 3 actors and 2 rollouts a batch: 0 1 | 2 0 | 1 2 | 0 1 | ...
+  config = running.config_for(
+    num_actors=3, envs_per_actor=2, batch_size=4, lag=lag
+  )
+  store = parameter_store.ParameterStore(older=100)
+  for version in range(100):
+    store.publish(version, None)
+  order = itertools.islice(itertools.cycle(range(3)), 2 * num_updates, None)
+  getters = [
+    parts.make_get_params(config, store, actor_id, num_updates)
+    for actor_id in range(3)
+  ]
+  for batch in range(num_updates, num_updates + 9):
+    versions = {getters[next(order)]()[0] for _ in range(2)}
+    assert versions == {max(0, batch - lag)}
+
+
+def test_without_a_lag_the_newest_parameters_act():
+  store = parameter_store.ParameterStore()
+  config = running.config_for(lag=-1)
+  get_params = parts.make_get_params(config, store, 0, 0)
+  for version in (0, 3, 7):
+    store.publish(version, None)
+    assert get_params() == (version, None)
+
+
+@pytest.mark.parametrize('num_updates,turn', ((0, 0), (1, 2), (2, 1), (3, 0)))
+def test_the_queue_goes_on_with_the_actor_whose_turn_it_is(num_updates, turn):
+  config = running.config_for(num_actors=3, envs_per_actor=2, batch_size=4)
+  queue = parts.make_queue(config, num_updates)
+  for actor_id in range(3):
+    queue.put(actor_id, actor_id)
+  assert queue.get() == turn
+
+
+def test_worlds_that_begin_anew_do_not_repeat_themselves():
+  config = running.config_for(
+    num_actors=3, envs_per_actor=8, batch_size=8, seed=5
+  )
+
+  def starts(num_updates):
+    worlds = parts.make_worlds(config, num_updates)
+    return [world.reset().observation for world in worlds]
+
+  new, same, resumed = starts(0), starts(0), starts(2)
+  for a, b in zip(new, same):
+    np.testing.assert_array_equal(a, b)
+  # In two batches of one rollout actors 0 and 1 have stepped, actor 2 not yet.
+  assert np.any(new[0] != resumed[0]) and np.any(new[1] != resumed[1])
+  np.testing.assert_array_equal(new[2], resumed[2])
+
+
+def test_the_store_holds_what_the_next_batches_act_on():
+  config = running.config_for(lag=2)
+  devices = jax.devices()[:1]
+  agent = parts.make_agent(config, catch.Catch(1, 0))
+  state = learner.init(
+    agent, parts.make_optimizer(config), jax.random.key(0), devices
+  )
+  run = run_state.initial(config, state, jax.random.key(1))
+  run = run._replace(num_updates=7, older_params=(5.0, 6.0))
+  store = parts.make_store(config, run, devices)
+  assert [version for version, _ in store.versions] == [5, 6, 7]
+  assert [params for _, params in store.versions[:2]] == [5.0, 6.0]

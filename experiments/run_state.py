@@ -1,0 +1,93 @@
+"""All that the rest of a run depends on: what a checkpoint holds."""
+
+from typing import Any
+from typing import NamedTuple
+
+import jax
+
+from agents import actor
+from agents import checkpoint
+from agents import learner
+from experiments import config as config_lib
+from experiments import statistics
+
+Actors = tuple[actor.ActorState, ...]  # In the order of their numbers.
+
+
+class RunState(NamedTuple):
+  """A run after `num_updates` updates."""
+
+  train_state: learner.TrainState
+  # Under --lag: those of the updates before, oldest first, that batches to come
+  # act on.
+  older_params: tuple[Any, ...]
+  num_updates: int
+  num_frames: int
+  actors: Actors  # After the rollouts that were learnt from.
+  statistics: statistics.State
+
+
+def initial(
+  config: config_lib.Config, train_state: learner.TrainState, key: jax.Array
+) -> RunState:
+  """Before the first update; `key` is the actors'."""
+  actors = tuple(
+    actor.ActorState(jax.random.fold_in(key, actor_id), None)
+    for actor_id in range(config.num_actors)
+  )
+  return RunState(train_state, (), 0, 0, actors, statistics.initial())
+
+
+def after(
+  run: RunState,
+  progress: learner.Progress,
+  older_params: tuple[Any, ...],
+  of_rows: statistics.State,
+) -> RunState:
+  """`run` one update later."""
+  states = dict(enumerate(run.actors)) | progress.batch.actors
+  return RunState(
+    train_state=progress.train_state,
+    older_params=older_params,
+    num_updates=progress.num_updates,
+    num_frames=progress.num_frames,
+    actors=tuple(states.values()),
+    statistics=of_rows,
+  )
+
+
+def restore(
+  flat: checkpoint.Flat,
+  template: RunState,
+  carries: list[actor.Carry | None],
+  lag: int,
+) -> RunState:
+  """The run that was saved.
+
+  Args:
+    flat: from `checkpoint.read`.
+    template: from `initial`, for the structures.
+    carries: each actor's, if its environments give their state, likewise.
+    lag: how many versions of parameters were kept, at most.
+
+  Raises:
+    CheckpointError: if what was saved does not fit.
+  """
+  num_updates = int(flat['num_updates'])
+  params = template.train_state.params
+  actors = tuple(
+    state._replace(carry=carry if _has(flat, f'actors/{i}/carry') else None)
+    for i, (state, carry) in enumerate(zip(template.actors, carries))
+  )
+  filled = template._replace(
+    older_params=(params,) * min(max(lag, 0), num_updates), actors=actors
+  )
+  run = checkpoint.unflatten(flat, filled)
+  # The names of the metrics are known to the update alone.
+  sums = checkpoint.nested(flat, 'statistics/interval/sums')
+  interval = run.statistics.interval._replace(sums=sums)
+  return run._replace(statistics=run.statistics._replace(interval=interval))
+
+
+def _has(flat: checkpoint.Flat, prefix: str) -> bool:
+  return any(name.startswith(f'{prefix}/') for name in flat)

@@ -1,0 +1,67 @@
+"""metrics.csv, whole and torn."""
+
+import numpy as np
+import pytest
+
+from experiments import metrics_file
+
+
+def write(path, *updates, tail=''):
+  cells = [['0'] * len(metrics_file.COLUMNS) for _ in updates]
+  for row, number in zip(cells, updates):
+    row[metrics_file.COLUMNS.index('num_updates')] = str(number)
+  lines = [','.join(row) for row in [metrics_file.COLUMNS, *cells]]
+  path.write_text('\r\n'.join(lines) + '\r\n' + tail)
+
+
+def updates(rows):
+  return [int(row['num_updates']) for row in rows]
+
+
+# A row cut in a cell, after a whole cell, and before its last byte.
+@pytest.mark.parametrize(
+  'tail', ('300,3', '300,30,', ','.join('3' * len(metrics_file.COLUMNS)))
+)
+def test_a_torn_last_line_is_left_out_and_cut_off(tail, tmp_path):
+  path = tmp_path / 'metrics.csv'
+  write(path, 10, 20, tail=tail)
+  assert updates(metrics_file.read(path)) == [10, 20]
+  assert updates(metrics_file.cut(path, 100)) == [10, 20]
+  assert path.read_bytes().endswith(b'0\r\n')
+  # A row that was torn is whole again at the end of the line.
+  assert updates(metrics_file.read(path)) == [10, 20]
+
+
+def test_rows_after_an_update_are_cut_off(tmp_path):
+  path = tmp_path / 'metrics.csv'
+  write(path, 10, 20, 30, 40)
+  assert updates(metrics_file.cut(path, 20)) == [10, 20]
+  assert updates(metrics_file.read(path)) == [10, 20]
+  assert [path.name for path in tmp_path.iterdir()] == ['metrics.csv']
+
+
+@pytest.mark.parametrize('contents', ('', 'num_fra', 'num_frames\r\n'))
+def test_a_file_without_rows_has_none(contents, tmp_path):
+  path = tmp_path / 'metrics.csv'
+  path.write_text(contents)
+  assert metrics_file.cut(path, 5) == []
+  header = ','.join(metrics_file.COLUMNS).encode()
+  assert path.read_bytes() == header + b'\r\n'
+
+
+@pytest.mark.parametrize(
+  'value', (3, 0.1, float(np.float32(0.1)), 1e-30, float('inf'))
+)
+def test_a_number_comes_back(value):
+  # Nine digits tell any two float32 apart.
+  assert np.float32(metrics_file.number(metrics_file.cell(value))) == (
+    np.float32(value)
+  )
+
+
+def test_nothing_and_histograms_come_back():
+  assert metrics_file.cell(float('nan')) == ''
+  assert np.isnan(metrics_file.number(''))
+  counts = np.array([3, 0, 12])
+  assert metrics_file.cell(counts) == '3 0 12'
+  np.testing.assert_array_equal(metrics_file.number('3 0 12'), counts)

@@ -1,0 +1,168 @@
+"""A run that was cut goes on as if it had not been: the same bits."""
+
+import contextlib
+import csv
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from agents import checkpoint
+from experiments import config as config_lib
+from experiments import metrics_file
+from experiments import train
+from tests import events
+
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload(['experiments.train'])
+
+
+def settings_for(logdir, **settings):
+  """A small run of Catch: 3 actors, 2 rollouts a batch."""
+  return (
+    dict(
+      num_actors=3,
+      envs_per_actor=4,
+      batch_size=8,
+      unroll_length=5,
+      lag=0,
+      log_updates=7,
+      checkpoint_seconds=0.0,
+      timeout_seconds=60.0,
+      logdir=str(logdir),
+    )
+    | settings
+  )
+
+
+def run(logdir, **settings):
+  """Trains on one device, as a user's process would."""
+  os.environ['XLA_FLAGS'] = ''
+  with open(os.devnull, 'w') as nowhere, contextlib.ExitStack() as stack:
+    stack.enter_context(contextlib.redirect_stdout(nowhere))
+    stack.enter_context(contextlib.redirect_stderr(nowhere))
+    train.train(
+      config_lib.from_preset('catch', **settings_for(logdir, **settings))
+    )
+
+
+def run_in_process(logdir, **settings):
+  process = FORKS.Process(target=run, args=[logdir], kwargs=settings)
+  process.start()
+  return process
+
+
+def run_to_the_end(logdir, **settings):
+  process = run_in_process(logdir, **settings)
+  process.join(120)
+  assert process.exitcode == 0
+
+
+def newest(logdir):
+  return max(checkpoint.steps(logdir / 'checkpoints'), default=-1)
+
+
+def kill_at_a_random_moment(rng, logdir, **settings):
+  """While it starts, learns, or writes a checkpoint; gives its last one."""
+  process = run_in_process(logdir, **settings)
+  before, deadline = newest(logdir), time.monotonic() + 60
+  if rng.random() < 0.7:  # Let it get on: starting takes most of the time.
+    while newest(logdir) <= before and time.monotonic() < deadline:
+      time.sleep(0.002)
+    time.sleep(rng.uniform(0.0, 0.2))
+  else:
+    time.sleep(rng.uniform(0.0, 2.0))
+  process.kill()
+  process.join(60)
+  assert process.exitcode == -signal.SIGKILL, 'It was over before it was cut.'
+  return newest(logdir)
+
+
+def read_state(logdir):
+  """All that the last checkpoint holds, but what clocks say."""
+  _, flat = checkpoint.read_newest(logdir / 'checkpoints')
+  return {name: x for name, x in flat.items() if 'second' not in name}
+
+
+def read_rows(logdir):
+  with open(logdir / 'metrics.csv', newline='') as file:
+    rows = list(csv.DictReader(file))
+  return [
+    {k: v for k, v in row.items() if k not in metrics_file.TIMES}
+    for row in rows
+  ]
+
+
+def assert_same_run(a, b):
+  """Checkpoints, rows and events, bit for bit."""
+  one, other = read_state(a), read_state(b)
+  assert one.keys() == other.keys()
+  for name, x in one.items():
+    np.testing.assert_array_equal(x, other[name], err_msg=name)
+  rows = read_rows(a)
+  assert rows == read_rows(b)
+  frames = [int(row['num_frames']) for row in rows]
+  for logdir in (a, b):
+    written = events.scalars(logdir)
+    assert [step for step, _ in written['loss']] == frames
+    np.testing.assert_allclose(
+      [value for _, value in written['loss']],
+      [float(row['loss']) for row in rows],
+      rtol=1e-6,
+    )
+
+
+def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
+  settings = dict(num_frames=60_000)
+  run_to_the_end(tmp_path / 'straight', **settings)
+  rng, cut = random.Random(0), tmp_path / 'cut'
+  seen = [kill_at_a_random_moment(rng, cut, **settings) for _ in range(20)]
+  assert len(set(seen)) > 10  # They did go on.
+  run_to_the_end(cut, **settings)
+  assert_same_run(tmp_path / 'straight', cut)
+  rows = read_rows(cut)
+  updates = [int(row['num_updates']) for row in rows]
+  assert updates[:-1] == list(range(7, updates[-1], 7))
+
+
+@pytest.mark.parametrize(
+  'settings',
+  (
+    dict(use_lstm=True),
+    dict(use_lstm=True, lag=3),
+    dict(lag=2, num_actors=5),
+  ),
+  ids=str,
+)
+def test_kills_change_nothing_in_other_agents_and_lags(settings, tmp_path):
+  settings = settings | dict(num_frames=15_000)
+  run_to_the_end(tmp_path / 'straight', **settings)
+  rng, cut = random.Random(1), tmp_path / 'cut'
+  for _ in range(2):
+    kill_at_a_random_moment(rng, cut, **settings)
+  run_to_the_end(cut, **settings)
+  assert_same_run(tmp_path / 'straight', cut)
+
+
+def test_two_runs_of_one_seed_on_envpools_worlds_are_the_same(tmp_path):
+  settings = dict(env='CartPole-v1', num_frames=4_000, use_lstm=True)
+  for name in ('one', 'other'):
+    run_to_the_end(tmp_path / name, **settings)
+  assert_same_run(tmp_path / 'one', tmp_path / 'other')
+  run_to_the_end(tmp_path / 'new', **settings, seed=1)
+  assert read_rows(tmp_path / 'new') != read_rows(tmp_path / 'one')
+
+
+def test_on_envpools_worlds_a_killed_run_goes_on_with_new_episodes(tmp_path):
+  settings = dict(env='CartPole-v1', num_frames=30_000, lag=-1)
+  rng, logdir = random.Random(2), tmp_path / 'run'
+  cut_at = [kill_at_a_random_moment(rng, logdir, **settings) for _ in range(3)]
+  assert max(cut_at) > 0
+  run_to_the_end(logdir, **settings)
+  updates = [int(row['num_updates']) for row in read_rows(logdir)]
+  assert updates[:-1] == list(range(7, updates[-1], 7))
+  assert int(read_state(logdir)['num_frames']) >= 30_000
