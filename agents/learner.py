@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from agents import accumulation
 from agents import agent as agent_lib
 from agents import batcher
 from agents import trajectory as trajectory_lib
@@ -106,7 +107,9 @@ def make_update(
   def update(train_state, trajectory, learning_rate):
     params, opt_state = train_state
     gradient = jax.grad(loss_and_sums, has_aux=True)
-    grads, sums = _accumulate(gradient, params, trajectory, unrolls_per_pass)
+    grads, sums = accumulation.accumulate(
+      gradient, params, trajectory, unrolls_per_pass
+    )
     grads, sums = jax.lax.psum((grads, sums), axis_name)
     direction, opt_state = optimizer.update(grads, opt_state, params)
     params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
@@ -238,34 +241,3 @@ def _sharding(devices: Sequence[Any], *axes: str) -> jax.sharding.NamedSharding:
 def _finite(metrics: Metrics) -> Array:
   norms = ('loss', 'grad_norm', 'update_norm', 'param_norm')
   return jnp.isfinite(jnp.array([metrics[name] for name in norms])).all()
-
-
-def _accumulate(gradient, params, trajectory, unrolls_per_pass):
-  """Sums `gradient(params, part)` over parts of `unrolls_per_pass` unrolls."""
-  batch_size = trajectory.rows.action.shape[1]
-  if unrolls_per_pass is None or unrolls_per_pass >= batch_size:
-    return gradient(params, trajectory)
-  if batch_size % unrolls_per_pass:
-    raise ValueError(
-      f'{unrolls_per_pass} unrolls a pass do not divide a '
-      f"device's batch of {batch_size}."
-    )
-
-  def part(start):
-    cut = jax.lax.dynamic_slice_in_dim
-    return trajectory_lib.Trajectory(
-      rows=jax.tree.map(
-        lambda x: cut(x, start, unrolls_per_pass, axis=1), trajectory.rows
-      ),
-      core_state=jax.tree.map(
-        lambda x: cut(x, start, unrolls_per_pass), trajectory.core_state
-      ),
-    )
-
-  def add(sums, start):
-    return jax.tree.map(jnp.add, sums, gradient(params, part(start))), None
-
-  shapes = jax.eval_shape(gradient, params, part(0))
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  starts = jnp.arange(0, batch_size, unrolls_per_pass)
-  return jax.lax.scan(add, zeros, starts)[0]

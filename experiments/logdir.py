@@ -22,13 +22,14 @@ def claimed(config: config_lib.Config) -> Iterator[pathlib.Path]:
   """The log directory, made if need be, and this process's own until the end.
 
   The claim is a lock of the operating system's: it ends with the process, even
-  a killed one. A directory in which nothing was recorded is removed again.
+  a killed one. If it was made, and nothing was recorded, it is removed again.
 
   Raises:
     ConfigError: if it cannot be written, or another run is using it.
   """
   logdir = pathlib.Path(os.path.expanduser(config.logdir or _new_name(config)))
   try:
+    is_new = not logdir.exists()
     logdir.mkdir(parents=True, exist_ok=True)
     lock = open(logdir / _LOCK, 'a+')
   except OSError as error:
@@ -38,7 +39,8 @@ def claimed(config: config_lib.Config) -> Iterator[pathlib.Path]:
     try:
       yield logdir
     finally:
-      _remove_if_empty(logdir)
+      if is_new:
+        _remove_if_empty(logdir)
 
 
 def check_goes_on(config: config_lib.Config, logdir: pathlib.Path) -> None:
@@ -72,7 +74,7 @@ def recorded(logdir: pathlib.Path) -> dict[str, Any] | None:
   """The configuration of the run that is there, as it was recorded."""
   try:
     return json.loads((logdir / 'config.json').read_text())
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except (OSError, ValueError) as error:
     raise config_lib.ConfigError(

@@ -1,13 +1,13 @@
 """Where a run is recorded: metrics.csv, TensorBoard, a progress bar."""
 
+from collections.abc import Callable
 import contextlib
 import csv
 import pathlib
 import time
 from typing import Any
 
-import numpy as np
-import tensorboardX
+from absl import logging
 import tqdm
 
 from agents import learner
@@ -15,7 +15,7 @@ from experiments import config as config_lib
 from experiments import metrics_file
 from experiments import plot
 from experiments import statistics
-import vtrace
+from experiments import tensorboard
 
 
 class RunLogger:
@@ -37,7 +37,11 @@ class RunLogger:
     self.state = state
     self._start = time.monotonic() - state.seconds
     rows = self._open_csv()
-    self._open_tensorboard(rows)
+    self._events = tensorboard.Events(logdir)
+    for row in rows:
+      numbers = {k: metrics_file.number(v) for k, v in row.items()}
+      self._events.add(numbers, self._wall_time(numbers['seconds']))
+    self._events.flush()
     self._bar = tqdm.tqdm(
       total=config.num_frames,
       initial=min(state.num_frames, config.num_frames),
@@ -70,14 +74,18 @@ class RunLogger:
     """Closes the records, and draws them."""
     with contextlib.ExitStack() as stack:  # Backwards, whatever fails.
       stack.callback(
-        plot.diagnostics, [self._logdir], self._logdir / 'diagnostics.png'
+        _draw,
+        plot.diagnostics,
+        [self._logdir],
+        self._logdir / 'diagnostics.png',
       )
       stack.callback(
+        _draw,
         plot.learning_curve,
         self._logdir / 'metrics.csv',
         self._logdir / 'learning_curve.png',
       )
-      stack.callback(self._tensorboard.close)
+      stack.callback(self._events.close)
       stack.callback(self._file.close)
       stack.callback(self._bar.close)
 
@@ -91,20 +99,14 @@ class RunLogger:
     self._csv = csv.DictWriter(self._file, metrics_file.COLUMNS)
     return rows
 
-  def _open_tensorboard(self, rows: list[dict[str, str]]) -> None:
-    for old in self._logdir.glob('events.out.tfevents.*'):
-      old.unlink()
-    self._tensorboard = tensorboardX.SummaryWriter(str(self._logdir))
-    for row in rows:
-      self._add_events({k: metrics_file.number(v) for k, v in row.items()})
-
   def _write(self, state: statistics.State) -> None:
     row = statistics.row(state, self._config.num_actors)
     self._csv.writerow(
       {name: metrics_file.cell(row[name]) for name in metrics_file.COLUMNS}
     )
     self._file.flush()
-    self._add_events(row)
+    self._events.add(row, self._wall_time(row['seconds']))
+    self._events.flush()
     self._bar.set_postfix_str(
       f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
       f'lag {row["policy_lag"]:.1f}',
@@ -114,35 +116,14 @@ class RunLogger:
   def _advance(self, num_frames: int) -> None:
     self._bar.update(min(num_frames, self._bar.total) - self._bar.n)
 
-  def _add_events(self, row: dict[str, Any]) -> None:
-    """A row as TensorBoard's events, at the time when it was written."""
-    frames = int(row['num_frames'])
-    wall_time = time.time() - (time.monotonic() - self._start) + row['seconds']
-    for name in metrics_file.COLUMNS:
-      value = row[name]
-      if name in metrics_file.HISTOGRAMS:
-        self._add_histogram(name, np.atleast_1d(value), frames, wall_time)
-      elif name != 'num_frames' and np.isfinite(value):
-        self._tensorboard.add_scalar(name, value, frames, wall_time)
-    self._tensorboard.flush()
+  def _wall_time(self, seconds: float) -> float:
+    """The hour at which the run had been trained for so long."""
+    return time.time() - (time.monotonic() - self._start) + seconds
 
-  def _add_histogram(
-    self, name: str, counts: np.ndarray, frames: int, wall_time: float
-  ) -> None:
-    limits = np.arange(len(counts)) + 0.5
-    if name == 'log_rho_histogram':
-      last = 2 * vtrace.LOG_RHO_EDGES[-1] - vtrace.LOG_RHO_EDGES[-2]
-      limits = np.array([*vtrace.LOG_RHO_EDGES, last])
-    centres = limits - np.diff(limits, append=limits[-1] + 1).mean() / 2
-    self._tensorboard.add_histogram_raw(
-      name,
-      min=float(centres[0]),
-      max=float(centres[-1]),
-      num=int(np.sum(counts)),
-      sum=float(np.sum(centres * counts)),
-      sum_squares=float(np.sum(np.square(centres) * counts)),
-      bucket_limits=limits.tolist(),
-      bucket_counts=counts.tolist(),
-      global_step=frames,
-      walltime=wall_time,
-    )
+
+def _draw(draw: Callable[..., None], *args: Any) -> None:
+  """Of a run that ends because the disk is full, that is what is to be said."""
+  try:
+    draw(*args)
+  except OSError as error:
+    logging.error('Cannot draw the run: %s', error)

@@ -9,7 +9,6 @@ overflow that was clipped, or the -inf of a masked row, harmed nobody.
 
 from collections.abc import Callable
 import inspect
-import pathlib
 import re
 from typing import Any
 from typing import NamedTuple
@@ -19,7 +18,8 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
-_ROOT = pathlib.Path(__file__).parent.parent
+from experiments import findings
+
 _MAX_OPERANDS = 6  # Described in a finding; a loop may have hundreds.
 
 # Primitives that call a function once, and the parameter that holds it. Calls
@@ -32,25 +32,9 @@ _CALLS = {
 }
 
 
-class Finding(NamedTuple):
-  """A non-finite array, and where it is from; `str` makes a sentence of it."""
-
-  where: str  # 'the input params/w', or a primitive, its line, its module.
-  shape: tuple[int, ...]
-  num_nonfinite: int
-  example: str  # A bad value and its index: 'nan at [0, 3]'.
-  operands: tuple[str, ...] = ()  # Of the primitive: types and ranges.
-
-  def __str__(self):
-    size = int(np.prod(self.shape))
-    made_of = f'; made of {", ".join(self.operands)}' if self.operands else ''
-    return (
-      f'{self.where}: {self.num_nonfinite} of {size} elements not finite, '
-      f'{self.example}{made_of}'
-    )
-
-
-def first_nonfinite(fn: Callable[..., Any], *args: Any) -> Finding | None:
+def first_nonfinite(
+  fn: Callable[..., Any], *args: Any
+) -> findings.Finding | None:
   """Names the first non-finite array of `fn(*args)`.
 
   Inputs come first, then the source of what is wrong with the outputs. An
@@ -66,16 +50,18 @@ def first_nonfinite(fn: Callable[..., Any], *args: Any) -> Finding | None:
     The finding; None if all inputs and outputs are finite.
   """
   for name, leaf in _inputs(fn, args):
-    if not _finite(leaf):
-      return _describe(f'the input {name}', leaf)
+    if not findings.is_finite(leaf):
+      return findings.describe(f'the input {name}', leaf)
   outputs, finding = evaluate(fn, *args)
   for path, leaf in jax.tree.leaves_with_path(outputs):
-    if not _finite(leaf):
-      return finding or _describe(f'the output {_name(path)}', leaf)
+    if not findings.is_finite(leaf):
+      return finding or findings.describe(f'the output {_name(path)}', leaf)
   return None
 
 
-def evaluate(fn: Callable[..., Any], *args: Any) -> tuple[Any, Finding | None]:
+def evaluate(
+  fn: Callable[..., Any], *args: Any
+) -> tuple[Any, findings.Finding | None]:
   """The outputs of `fn(*args)`, and the earliest source that reaches them."""
   jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
   walk = _Walk([])
@@ -95,7 +81,7 @@ class _Value(NamedTuple):
 class _Walk(NamedTuple):
   """All findings so far, and the calls and loops that are being looked into."""
 
-  findings: list[Finding]
+  findings: list[findings.Finding]
   scopes: str = ''  # Names of transformations and modules, from outside in.
   loops: str = ''
   caller: str = ''  # The line that called a library's function, if inside one.
@@ -124,21 +110,23 @@ class _Walk(NamedTuple):
     arrays = [operand.array for operand in operands]
     outputs = _bind(eqn, arrays)
     source = _earliest(operands)
-    if source is None and not all(map(_finite, outputs)):
+    if source is None and not all(map(findings.is_finite, outputs)):
       source = self.find(eqn, arrays, outputs)
-    return [_Value(x, None if _finite(x) else source) for x in outputs]
+    return [
+      _Value(x, None if findings.is_finite(x) else source) for x in outputs
+    ]
 
   def find(self, eqn, arrays, outputs):
     """The source of what an equation makes of operands that have none."""
     inside = self.look_inside(eqn, arrays)
-    if not all(_finite(value.array) for value in inside):
+    if not all(findings.is_finite(value.array) for value in inside):
       return _earliest(inside)
     # There is no inside; or rounded between its equations, all is finite.
     if _is_deliberate(arrays, outputs):
       return None
-    culprit = next(x for x in outputs if not _finite(x))
-    operands = tuple(map(_range, arrays[:_MAX_OPERANDS]))
-    finding = _describe(self.where(eqn), culprit)
+    culprit = next(x for x in outputs if not findings.is_finite(x))
+    operands = tuple(map(findings.range_of, arrays[:_MAX_OPERANDS]))
+    finding = findings.describe(self.where(eqn), culprit)
     self.findings.append(finding._replace(operands=operands))
     return len(self.findings) - 1
 
@@ -178,9 +166,9 @@ class _Walk(NamedTuple):
     """The walk inside `callee`, which `eqn` calls."""
     info = getattr(callee, 'jaxpr', callee).debug_info
     caller = self.caller
-    if not caller and _is_library(info.func_filename or ''):
+    if not caller and findings.is_library(info.func_filename or ''):
       # Its trace is cached: its lines know only who called it first.
-      caller = _line(eqn)
+      caller = findings.line_of(eqn)
     loops = self.loops + loop
     return _Walk(self.findings, self.scopes_of(eqn), loops, caller)
 
@@ -189,7 +177,7 @@ class _Walk(NamedTuple):
 
   def where(self, eqn):
     """The primitive, its line, the loops and the module around it."""
-    line = self.caller or _line(eqn)
+    line = self.caller or findings.line_of(eqn)
     scopes = self.scopes_of(eqn)
     # '/transpose(jvp(mlp))/linear' is the module 'mlp/linear'.
     names = re.sub(r'\w+\(|\)', '', scopes).split('/')
@@ -235,37 +223,15 @@ def _is_deliberate(arrays, outputs):
   zero, and where a maximum begins. What becomes NaN or +inf of it, as 0 * -inf
   does, is not deliberate.
   """
-  wrong = [np.asarray(x) for x in outputs if not _finite(x)]
+  wrong = [np.asarray(x) for x in outputs if not findings.is_finite(x)]
   only_minus_inf = all(np.all(x < np.inf) for x in wrong)
-  return only_minus_inf and not all(map(_finite, arrays))
+  return only_minus_inf and not all(map(findings.is_finite, arrays))
 
 
 def _num_longer(atoms, avals):
   """How many variables have more axes than those they become inside."""
   pairs = zip(atoms, avals, strict=True)
   return sum(len(x.aval.shape) > len(aval.shape) for x, aval in pairs)
-
-
-def _line(eqn):
-  """'file:line (function)' of the innermost frame outside of libraries."""
-  try:
-    summarize = jax.extend.source_info_util.summarize
-  except AttributeError:  # No version of jax promises that there is one.
-    return ''
-  frames = summarize(eqn.source_info, num_frames=1000).splitlines()
-  own = [frame for frame in frames if not _is_library(frame)]
-  match = re.match(r'(.+?):(\d+)\S* \((.+)\)', (own or frames or [''])[-1])
-  if not match:
-    return ''
-  path, line, function = match.groups()
-  path = pathlib.Path(path)
-  if path.is_relative_to(_ROOT):
-    path = path.relative_to(_ROOT)
-  return f'{path}:{line} ({function.rpartition(".")[-1]})'
-
-
-def _is_library(path):
-  return 'site-packages' in path or 'dist-packages' in path
 
 
 def _inputs(fn, args):
@@ -281,28 +247,3 @@ def _inputs(fn, args):
 
 def _name(path):
   return jax.tree_util.keystr(path, simple=True, separator='/')
-
-
-def _finite(x):
-  """Whether all of it is finite, or it is not floating at all."""
-  floating = jnp.issubdtype(jnp.result_type(x), jnp.floating)
-  return not floating or bool(np.all(np.isfinite(np.asarray(x))))
-
-
-def _describe(where, x):
-  """A finding; of its bad values NaN is shown first, then +inf."""
-  x = np.asarray(x)
-  kinds = [np.isnan(x), x == np.inf, x == -np.inf]
-  index = np.argwhere(next(kind for kind in kinds if kind.any()))[0]
-  example = f'{x[tuple(index)]} at {index.tolist()}'
-  return Finding(where, x.shape, int(np.sum(~np.isfinite(x))), example)
-
-
-def _range(x):
-  """'float32[4] from 0 to 1': an operand's type and range."""
-  dtype = jnp.result_type(x)
-  text = f'{dtype}{list(jnp.shape(x))}'
-  if not jnp.issubdtype(dtype, jnp.number) or not np.size(x):
-    return text
-  # A NaN among them is both the least and the greatest, so it shows.
-  return f'{text} from {np.min(x):.3g} to {np.max(x):.3g}'

@@ -18,6 +18,7 @@ from agents import learner
 from agents import trajectory
 from envs import environment
 from experiments import config as config_lib
+from experiments import findings
 from experiments import flight_recorder
 from experiments import launch
 from experiments import nonfinite
@@ -45,6 +46,7 @@ def read(file: pathlib.Path) -> Flight:
     config = config_lib.Config(**json.loads(str(flat['config'])))
     num_updates, num_inputs = int(flat['num_updates']), int(flat['num_inputs'])
   except (
+    EOFError,
     OSError,
     ValueError,
     KeyError,
@@ -73,7 +75,7 @@ def read(file: pathlib.Path) -> Flight:
   return Flight(config, num_updates, inputs, _over_devices(update))
 
 
-def replay(flight: Flight) -> nonfinite.Finding | None:
+def replay(flight: Flight) -> findings.Finding | None:
   """Recomputes the updates before the last, then the last step by step."""
   update = jax.jit(flight.update)
   first = flight.num_updates + 2 - len(flight.inputs)
@@ -114,7 +116,7 @@ def _trajectory_template(
   """Of any length and size: rows `[D, T+1, B, ...]`, cores `[D, B, ...]`."""
 
   def with_axes(number):
-    return lambda x: np.zeros((0,) * (np.ndim(x) + number), np.result_type(x))
+    return lambda x: np.zeros((0,) * (np.ndim(x) + number), np.asarray(x).dtype)
 
   return trajectory.Trajectory(
     jax.tree.map(with_axes(2), trajectory.first_row(world.reset())),

@@ -4,9 +4,11 @@ python -m experiments.train --preset=catch
 python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
 """
 
+from collections.abc import Callable
 import contextlib
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 import jax
@@ -19,6 +21,7 @@ from agents import waiting
 from envs import environment
 from experiments import acting
 from experiments import checkpointing
+from experiments import checks
 from experiments import config as config_lib
 from experiments import flight_recorder
 from experiments import launch
@@ -37,7 +40,7 @@ def train(config: config_lib.Config) -> statistics.Summary:
     ConfigError: if the configuration cannot be, before anything is written.
     Stopped: after SIGINT or SIGTERM, with a checkpoint written.
   """
-  config_lib.check(config, jax.local_device_count())
+  checks.check(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
     logdir_lib.check_goes_on(config, logdir)
     saved = checkpointing.newest(logdir / 'checkpoints')
@@ -45,9 +48,10 @@ def train(config: config_lib.Config) -> statistics.Summary:
       config, int(saved['num_updates']) if saved else 0
     )
     agent = parts.make_agent(config, worlds[0])
+    update = parts.make_update(config, agent, parts.make_optimizer(config))
     run = _begin(config, agent, worlds, saved)
     logdir_lib.record(config, logdir)
-    summary = _learn(config, agent, worlds, run, logdir)
+    summary = _learn(config, agent, worlds, update, run, logdir)
   report(config, summary, logdir)
   return summary
 
@@ -77,6 +81,7 @@ def _learn(
   config: config_lib.Config,
   agent: agent_lib.Agent,
   worlds: list[environment.Environment],
+  update: Callable[..., Any],
   run: run_state.RunState,
   logdir: pathlib.Path,
 ) -> statistics.Summary:
@@ -85,7 +90,6 @@ def _learn(
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   queue = parts.make_queue(config, run.num_updates)
   store = parts.make_store(config, run, devices)
-  update = parts.make_update(config, agent, parts.make_optimizer(config))
   update = flight_recorder.FlightRecorder(
     learner.parallelize(update, devices), config, run, logdir / 'flight.npz'
   )
@@ -175,6 +179,8 @@ def main() -> None:
     _fail(f'Stuck: {error} See --timeout_seconds.')
   except checkpoint.CheckpointError as error:
     _fail(f'{error} The checkpoints before are kept.')
+  except OSError as error:
+    _fail(f'Cannot write the records: {error}. The checkpoints are kept.')
 
 
 def _fail(sentence: str, status: int = 1) -> None:

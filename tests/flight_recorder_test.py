@@ -31,7 +31,10 @@ def train_into(logdir, **settings):
 
 @pytest.fixture
 def poisoned(monkeypatch):
-  """The fifth batch has a reward that is not finite."""
+  """The fifth batch has a reward that is not finite; there is one device."""
+  devices = jax.local_devices()[:1]
+  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
   make_place = learner.make_place
 
   def make_poisoning(devices):

@@ -73,7 +73,7 @@ def kill_at_a_random_moment(rng, logdir, **settings):
   if rng.random() < 0.7:  # Let it get on: starting takes most of the time.
     while newest(logdir) <= before and time.monotonic() < deadline:
       time.sleep(0.002)
-    time.sleep(rng.uniform(0.0, 0.2))
+    time.sleep(rng.uniform(0.0, 0.1))
   else:
     time.sleep(rng.uniform(0.0, 2.0))
   process.kill()
@@ -117,7 +117,7 @@ def assert_same_run(a, b):
 
 
 def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
-  settings = dict(num_frames=60_000)
+  settings = dict(num_frames=30_000)
   run_to_the_end(tmp_path / 'straight', **settings)
   rng, cut = random.Random(0), tmp_path / 'cut'
   seen = [kill_at_a_random_moment(rng, cut, **settings) for _ in range(20)]
@@ -131,15 +131,11 @@ def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
 
 @pytest.mark.parametrize(
   'settings',
-  (
-    dict(use_lstm=True),
-    dict(use_lstm=True, lag=3),
-    dict(lag=2, num_actors=5),
-  ),
+  (dict(use_lstm=True), dict(use_lstm=True, lag=3, num_actors=5)),
   ids=str,
 )
 def test_kills_change_nothing_in_other_agents_and_lags(settings, tmp_path):
-  settings = settings | dict(num_frames=15_000)
+  settings = settings | dict(num_frames=8_000)
   run_to_the_end(tmp_path / 'straight', **settings)
   rng, cut = random.Random(1), tmp_path / 'cut'
   for _ in range(2):

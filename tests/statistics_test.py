@@ -147,7 +147,7 @@ def test_closing_closes_everything_though_a_row_fails(tmp_path, monkeypatch):
   monkeypatch.setattr(statistics, 'row', fail)
   closed = []
   monkeypatch.setattr(
-    loggers.tensorboardX.SummaryWriter, 'close', lambda self: closed.append(1)
+    loggers.tensorboard.Events, 'close', lambda self: closed.append(1)
   )
   with pytest.raises(OSError, match='disk full'):
     logged(tmp_path, log_updates=1)

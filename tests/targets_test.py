@@ -66,8 +66,10 @@ def test_equals_equation_1_for_every_combination_jitted(shape):
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_equals_equation_1_for_every_combination_not_jitted(shape):
+  # Slow, so that each combination has one of the shapes.
   inputs = make_inputs(shape, seed=1)
-  for combination in all_settings():
+  first = SHAPES.index(shape)
+  for combination in itertools.islice(all_settings(), first, None, len(SHAPES)):
     expected = reference.vtrace(*inputs, **combination)
     actual = vtrace.from_importance_weights(*inputs, **combination)
     for a, e in zip(actual, expected, strict=True):

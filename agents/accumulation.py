@@ -1,0 +1,55 @@
+"""Gradients of a batch in parts: exact, since the loss is a sum."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from agents import trajectory as trajectory_lib
+
+
+def accumulate(
+  gradient: Callable[..., Any],
+  params: Any,
+  trajectory: trajectory_lib.Trajectory,
+  unrolls_per_pass: int | None,
+) -> Any:
+  """Sums `gradient(params, part)` over parts of `unrolls_per_pass` unrolls.
+
+  Args:
+    gradient: (params, trajectory) -> a pytree of sums over its unrolls.
+    params: handed on.
+    trajectory: rows `[T+1, B, ...]`, core_state `[B, ...]`.
+    unrolls_per_pass: None: all at once.
+
+  Raises:
+    ValueError: if `unrolls_per_pass` does not divide B.
+  """
+  batch_size = trajectory.rows.action.shape[1]
+  if unrolls_per_pass is None or unrolls_per_pass >= batch_size:
+    return gradient(params, trajectory)
+  if batch_size % unrolls_per_pass:
+    raise ValueError(
+      f'{unrolls_per_pass} unrolls a pass do not divide a '
+      f"device's batch of {batch_size}."
+    )
+
+  def part(start):
+    cut = jax.lax.dynamic_slice_in_dim
+    return trajectory_lib.Trajectory(
+      rows=jax.tree.map(
+        lambda x: cut(x, start, unrolls_per_pass, axis=1), trajectory.rows
+      ),
+      core_state=jax.tree.map(
+        lambda x: cut(x, start, unrolls_per_pass), trajectory.core_state
+      ),
+    )
+
+  def add(sums, start):
+    return jax.tree.map(jnp.add, sums, gradient(params, part(start))), None
+
+  shapes = jax.eval_shape(gradient, params, part(0))
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  starts = jnp.arange(0, batch_size, unrolls_per_pass)
+  return jax.lax.scan(add, zeros, starts)[0]
