@@ -30,6 +30,6 @@ setuptools.setup(
   extras_require={
     'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
-    'dev': ['hypothesis', 'pytest', 'rlax', 'ruff'],
+    'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff'],
   },
 )

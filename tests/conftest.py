@@ -8,13 +8,13 @@ import os
 import shutil
 import tempfile
 
-_CACHE = tempfile.mkdtemp(prefix='impala-tests-')
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # Else a parent's, shared.
+  _CACHE = tempfile.mkdtemp(prefix='impala-tests-')
+  atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '0'

@@ -8,7 +8,11 @@ from tests import scripts_test
 
 
 @pytest.mark.parametrize(
-  'flags', ([], ['--use_lstm', '--num_frames=800000']), ids=('ff', 'lstm')
+  'flags',
+  (
+    pytest.param([], id='ff', marks=pytest.mark.alone),
+    pytest.param(['--use_lstm', '--num_frames=800000'], id='lstm'),
+  ),
 )
 def test_catch_is_learnt(flags, tmp_path):
   logdir = tmp_path / 'run'
