@@ -72,7 +72,10 @@ class Writer:
     try:
       call(*args, **kwargs)
     except Exception as error:  # Orbax and its writer raise all kinds.
-      raise CheckpointError(f'Cannot write a checkpoint: {error}') from error
+      reason = ' '.join(str(error).split())
+      raise CheckpointError(
+        f'Cannot write a checkpoint: {reason} Those before it are kept.'
+      ) from error
 
 
 def flatten(tree: Any) -> Flat:
@@ -163,7 +166,9 @@ def read_newest(directory: pathlib.Path) -> tuple[int, Flat] | None:
     except CheckpointError as error:
       logging.error('DAMAGED CHECKPOINT: %s Trying the one before.', error)
   if there:
-    raise CheckpointError(f'Every checkpoint in {directory} is damaged.')
+    raise CheckpointError(
+      f'Every checkpoint in {directory} is damaged: the run cannot go on.'
+    )
   return None
 
 

@@ -7,7 +7,6 @@ reads the rings in turn. That makes the order deterministic, weighs actors
 equally however long their episodes are, and bounds the policy lag.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from agents import waiting
@@ -52,7 +51,7 @@ class TrajectoryQueue:
     timeout_seconds: float,
     turn: int = 0,
   ):
-    """Actor `turn` is read first; every wait has the same deadline."""
+    """Actor `turn` is read first; an actor waits twice as long at most."""
     self._rings = [Ring(capacity) for _ in range(num_actors)]
     self._timeout_seconds = timeout_seconds
     self._turn = turn  # The ring to read next; the reader's.
@@ -62,13 +61,14 @@ class TrajectoryQueue:
   def put(self, actor_id: int, item: Any) -> bool:
     """Waits for a slot in this actor's ring; False if the queue is closed."""
     ring = self._rings[actor_id]
-    return (
-      self._wait(
-        lambda: (ring.try_put(item), True),
-        f'Actor {actor_id} waited for the learner',
-      )
-      is not None
+    put = waiting.wait(
+      lambda: (ring.try_put(item), True),
+      lambda: self._closed,
+      # The learner gives up first: it knows for whom it waits.
+      timeout_seconds=2 * self._timeout_seconds,
+      what=f'Actor {actor_id} waited for the learner',
     )
+    return put is not None
 
   def get(self) -> Any:
     """Waits for the next actor's next item; None if the queue is closed.
@@ -78,8 +78,11 @@ class TrajectoryQueue:
       waiting.Timeout: if the actor gave nothing in time, or waited too long.
     """
     ring = self._rings[self._turn]
-    taken = self._wait(
-      ring.try_get, f'The learner waited for actor {self._turn}'
+    taken = waiting.wait(
+      ring.try_get,
+      lambda: self._closed,
+      timeout_seconds=self._timeout_seconds,
+      what=f'The learner waited for actor {self._turn}',
     )
     if taken is None:
       self.raise_if_failed()
@@ -107,11 +110,3 @@ class TrajectoryQueue:
     if self._error is None:
       self._error = actor_id, error
     self.close()
-
-  def _wait(self, attempt: Callable[[], tuple[bool, Any]], what: str):
-    return waiting.wait(
-      attempt,
-      lambda: self._closed,
-      timeout_seconds=self._timeout_seconds,
-      what=what,
-    )

@@ -6,6 +6,8 @@ import errno
 import os
 import pathlib
 
+import psutil
+
 from experiments import config as config_lib
 
 
@@ -32,3 +34,11 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     os.replace(partial, path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+  """Removes what processes that were killed had half written."""
+  for path in folder.glob('.[0-9]*.*'):
+    writer = path.name.split('.')[1]
+    if writer.isdecimal() and not psutil.pid_exists(int(writer)):
+      path.unlink(missing_ok=True)

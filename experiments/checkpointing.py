@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import contextlib
 import pathlib
-import shutil
 import time
 
 from absl import logging
@@ -15,67 +14,58 @@ from experiments import run_state
 class Keeper:
   """Writes the newest run that it was offered, when it is time."""
 
-  def __init__(self, directory: pathlib.Path, seconds: float):
+  def __init__(
+    self, directory: pathlib.Path, run: run_state.RunState, seconds: float
+  ):
+    """Writes `run` before it returns; from then on there is a checkpoint."""
     self._writer = checkpoint.Writer(directory)
     self._seconds = seconds
-    self._saved = time.monotonic()
-    self._newest: run_state.RunState | None = None
+    self._newest = run
+    self._finish()
 
   def offer(self, run: run_state.RunState) -> None:
     """Begins a checkpoint every `seconds`, unless one is still being written.
 
     Raises:
-      CheckpointError: if one could not be written.
+      CheckpointError: if one could not be written; those before stay.
     """
     self._newest = run
     self._writer.check()
     due = time.monotonic() - self._saved >= self._seconds
     if due and not self._writer.busy:
-      self.save()
+      self._save()
 
-  def save(self) -> None:
-    """Begins a checkpoint of the newest run."""
-    if self._newest is not None:
-      self._saved = time.monotonic()
-      self._writer.save(self._newest.num_updates, self._newest)
+  @contextlib.contextmanager
+  def at_every_end(self) -> Iterator[None]:
+    """Writes what is newest on leaving, for whatever reason.
 
-  def wait(self) -> None:
-    """Waits until all is written; raises a CheckpointError if it was not."""
-    self._writer.wait()
+    Raises:
+      CheckpointError: if it cannot be written, and that is the reason.
+    """
+    try:
+      yield
+    except checkpoint.CheckpointError:
+      raise
+    except BaseException:
+      try:
+        self._finish()
+      except checkpoint.CheckpointError as error:
+        logging.error('%s', error)  # What went wrong first matters more.
+      raise
+    else:
+      self._finish()
 
   def close(self) -> None:
-    """Waits likewise, and ends the writing."""
+    """Ends the writer's threads."""
     self._writer.close()
 
+  def _save(self) -> None:
+    self._saved = time.monotonic()
+    self._writer.save(self._newest.num_updates, self._newest)
 
-@contextlib.contextmanager
-def keeping(
-  directory: pathlib.Path, run: run_state.RunState, seconds: float
-) -> Iterator[Keeper]:
-  """Writes `run` at once, and what is newest on leaving, for whatever reason.
-
-  Raises:
-    CheckpointError: if a checkpoint cannot be written; those before stay.
-  """
-  keeper = Keeper(directory, seconds)
-  try:
-    keeper.offer(run)
-    keeper.save()
-    keeper.wait()
-    yield keeper
-  except checkpoint.CheckpointError:
-    keeper.close()
-    raise
-  except BaseException:
-    try:
-      with contextlib.closing(keeper):
-        keeper.save()
-    except checkpoint.CheckpointError as error:
-      logging.error('%s', error)  # What went wrong first matters more.
-    raise
-  else:
-    with contextlib.closing(keeper):
-      keeper.save()
+  def _finish(self) -> None:
+    self._save()
+    self._writer.wait()
 
 
 def newest(directory: pathlib.Path) -> checkpoint.Flat | None:
@@ -98,5 +88,6 @@ def _put_aside(path: pathlib.Path) -> None:
   """A step that a run reaches again must be free to be written."""
   aside = path.parent.parent / 'damaged_checkpoints'
   aside.mkdir(exist_ok=True)
-  shutil.rmtree(aside / path.name, ignore_errors=True)
-  path.rename(aside / path.name)
+  number = sum(1 for _ in aside.glob(f'{path.name}.*'))
+  path = path.rename(aside / f'{path.name}.{number}')
+  logging.error('The damaged checkpoint is now %s', path)

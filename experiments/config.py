@@ -178,6 +178,21 @@ def from_preset(preset: str, **overrides: Any) -> Config:
   return Config(**(PRESETS[preset] | overrides))
 
 
+def from_record(values: dict[str, Any]) -> Config:
+  """The configuration that a run recorded.
+
+  Raises:
+    ConfigError: if it has settings that are none of this version's.
+  """
+  unknown = values.keys() - {field.name for field in dataclasses.fields(Config)}
+  if unknown:
+    raise ConfigError(
+      f'The run has settings that this version does not know: '
+      f'{", ".join(sorted(unknown))}.'
+    )
+  return Config(**values)
+
+
 def changes(old: dict[str, Any], new: Config) -> list[str]:
   """The settings of a recorded run that `new` would change the meaning of."""
   return [

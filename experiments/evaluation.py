@@ -140,7 +140,8 @@ def _play(
     actor.make_act(agent),
     jax.device_put(params),
     core_state=agent.initial_state(world.num_envs),
-    key=jax.random.key(options.seed),
+    # Not the key that a training of this seed begins with.
+    key=jax.random.fold_in(jax.random.key(options.seed), 1),
     num_episodes=options.num_episodes,
     watch=watch,
   )
@@ -172,12 +173,7 @@ def read_config(logdir: pathlib.Path) -> config_lib.Config:
     raise config_lib.ConfigError(
       f'--logdir={logdir} holds no run: there is no config.json.'
     )
-  try:
-    return config_lib.Config(**recorded)
-  except TypeError as error:
-    raise config_lib.ConfigError(
-      f'{logdir / "config.json"} is not of this version: {error}.'
-    ) from error
+  return config_lib.from_record(recorded)
 
 
 def read_checkpoint(

@@ -88,6 +88,7 @@ class FlightRecorder:
     )
 
   def _write(self) -> None:
+    # The actors' keys and carries are for a reader's own questions.
     flat = checkpoint.flatten(
       {'inputs': tuple(self._inputs), 'actors': self.run.actors}
     )

@@ -52,8 +52,7 @@ def config_from_flags() -> config_lib.Config:
   given = {name: values[name] for name in names if values[name] is not None}
   recorded = _recorded(values['logdir'])
   if recorded is not None and not flags.FLAGS['preset'].present:
-    known = {name: recorded[name] for name in names if name in recorded}
-    return config_lib.Config(**known | given)
+    return dataclasses.replace(config_lib.from_record(recorded), **given)
   _check_preset_given(values)
   return config_lib.from_preset(values['preset'], **given)
 
@@ -79,7 +78,9 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
 
 def _recorded(path: str | None) -> dict[str, Any] | None:
-  return path and logdir.recorded(pathlib.Path(os.path.expanduser(path)))
+  if not path:
+    return None
+  return logdir.recorded(pathlib.Path(os.path.expanduser(path)))
 
 
 def _check_preset_given(values: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pathlib
 from typing import Any
 from typing import TextIO
 
+from agents import checkpoint
 from experiments import atomic
 from experiments import config as config_lib
 
@@ -28,14 +29,15 @@ def claimed(config: config_lib.Config) -> Iterator[pathlib.Path]:
     ConfigError: if it cannot be written, or another run is using it.
   """
   logdir = pathlib.Path(os.path.expanduser(config.logdir or _new_name(config)))
+  is_new = not logdir.exists()
   try:
-    is_new = not logdir.exists()
-    logdir.mkdir(parents=True, exist_ok=True)
-    lock = open(logdir / _LOCK, 'a+')
+    lock = _make_and_lock(logdir)
   except OSError as error:
-    raise _cannot_write(logdir, error) from error
+    raise config_lib.ConfigError(
+      f'Cannot write to --logdir={logdir}: {error.strerror}.'
+    ) from error
   with lock:
-    _lock(lock, logdir)
+    atomic.remove_leftovers(logdir)
     try:
       yield logdir
     finally:
@@ -51,9 +53,8 @@ def check_goes_on(config: config_lib.Config, logdir: pathlib.Path) -> None:
       cannot go on.
   """
   old = recorded(logdir)
-  if (logdir / 'metrics.csv').exists() and not (
-    old and (logdir / 'checkpoints').exists()
-  ):
+  steps = checkpoint.steps(logdir / 'checkpoints')
+  if (logdir / 'metrics.csv').exists() and not (old and steps):
     raise config_lib.ConfigError(
       f'--logdir={logdir} already holds a run, without checkpoints to go on '
       'from; choose another.'
@@ -72,14 +73,16 @@ def check_goes_on(config: config_lib.Config, logdir: pathlib.Path) -> None:
 
 def recorded(logdir: pathlib.Path) -> dict[str, Any] | None:
   """The configuration of the run that is there, as it was recorded."""
+  path = logdir / 'config.json'
   try:
-    return json.loads((logdir / 'config.json').read_text())
+    values = json.loads(path.read_text())
   except (FileNotFoundError, NotADirectoryError):
     return None
   except (OSError, ValueError) as error:
-    raise config_lib.ConfigError(
-      f'{logdir / "config.json"} cannot be read: {error}.'
-    ) from error
+    raise config_lib.ConfigError(f'{path} cannot be read: {error}.') from error
+  if not isinstance(values, dict):
+    raise config_lib.ConfigError(f'{path} is no configuration of a run.')
+  return values
 
 
 def record(config: config_lib.Config, logdir: pathlib.Path) -> None:
@@ -90,6 +93,20 @@ def record(config: config_lib.Config, logdir: pathlib.Path) -> None:
     path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + '\n')
 
 
+def _make_and_lock(logdir: pathlib.Path) -> TextIO:
+  """The lock file, locked, with this process's number in it."""
+  while True:
+    logdir.mkdir(parents=True, exist_ok=True)
+    lock = open(logdir / _LOCK, 'a+')
+    _lock(lock, logdir)
+    if _is(lock, logdir / _LOCK):
+      lock.truncate(0)
+      lock.write(str(os.getpid()))
+      lock.flush()
+      return lock
+    lock.close()  # Who held it has removed it meanwhile: once more.
+
+
 def _lock(lock: TextIO, logdir: pathlib.Path) -> None:
   try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,25 +115,20 @@ def _lock(lock: TextIO, logdir: pathlib.Path) -> None:
     raise config_lib.ConfigError(
       f'--logdir={logdir} is in use by another run, process {lock.read()}.'
     ) from error
-  except OSError as error:
-    raise _cannot_write(logdir, error) from error
-  lock.truncate(0)
-  lock.write(str(os.getpid()))
-  lock.flush()
+
+
+def _is(file: TextIO, path: pathlib.Path) -> bool:
+  try:
+    return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+  except FileNotFoundError:
+    return False
 
 
 def _remove_if_empty(logdir: pathlib.Path) -> None:
-  if [path.name for path in logdir.iterdir()] == [_LOCK]:
-    (logdir / _LOCK).unlink()
-    logdir.rmdir()
-
-
-def _cannot_write(
-  logdir: pathlib.Path, error: OSError
-) -> config_lib.ConfigError:
-  return config_lib.ConfigError(
-    f'Cannot write to --logdir={logdir}: {error.strerror}.'
-  )
+  with contextlib.suppress(FileNotFoundError):  # The user has removed it.
+    if [path.name for path in logdir.iterdir()] == [_LOCK]:
+      (logdir / _LOCK).unlink()
+      logdir.rmdir()
 
 
 def _new_name(config: config_lib.Config) -> str:

@@ -39,8 +39,7 @@ class RunLogger:
     rows = self._open_csv()
     self._events = tensorboard.Events(logdir)
     for row in rows:
-      numbers = {k: metrics_file.number(v) for k, v in row.items()}
-      self._events.add(numbers, self._wall_time(numbers['seconds']))
+      self._events.add(row)
     self._events.flush()
     self._bar = tqdm.tqdm(
       total=config.num_frames,
@@ -101,11 +100,11 @@ class RunLogger:
 
   def _write(self, state: statistics.State) -> None:
     row = statistics.row(state, self._config.num_actors)
-    self._csv.writerow(
-      {name: metrics_file.cell(row[name]) for name in metrics_file.COLUMNS}
-    )
+    row['wall_time'] = int(time.time())
+    cells = {k: metrics_file.cell(row[k]) for k in metrics_file.COLUMNS}
+    self._csv.writerow(cells)
     self._file.flush()
-    self._events.add(row, self._wall_time(row['seconds']))
+    self._events.add(cells)
     self._events.flush()
     self._bar.set_postfix_str(
       f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
@@ -116,14 +115,10 @@ class RunLogger:
   def _advance(self, num_frames: int) -> None:
     self._bar.update(min(num_frames, self._bar.total) - self._bar.n)
 
-  def _wall_time(self, seconds: float) -> float:
-    """The hour at which the run had been trained for so long."""
-    return time.time() - (time.monotonic() - self._start) + seconds
-
 
 def _draw(draw: Callable[..., None], *args: Any) -> None:
   """Of a run that ends because the disk is full, that is what is to be said."""
   try:
     draw(*args)
-  except OSError as error:
+  except (OSError, config_lib.ConfigError) as error:
     logging.error('Cannot draw the run: %s', error)

@@ -13,6 +13,7 @@ COLUMNS = (
   'num_frames',
   'num_updates',
   'seconds',
+  'wall_time',
   'frames_per_second',
   'episode_return',
   'mean_return',
@@ -41,6 +42,7 @@ COLUMNS = (
 # What the clock decides: never the same in two runs.
 TIMES = (
   'seconds',
+  'wall_time',
   'frames_per_second',
   'learner_wait_seconds',
   'actor_wait_seconds',
@@ -50,7 +52,7 @@ TIMES = (
 def cell(value: Any) -> str:
   """A number, nothing for a NaN, or a histogram's counts between spaces."""
   if np.ndim(value):
-    return ' '.join(f'{count:g}' for count in value)
+    return ' '.join(str(int(count)) for count in value)
   if isinstance(value, int):
     return str(value)
   return '' if np.isnan(value) else f'{value:.9g}'

@@ -18,6 +18,7 @@ import numpy as np
 from experiments import curves
 from experiments import groups as groups_lib
 from experiments import runs as runs_lib
+import vtrace
 
 _MOST_COLUMNS = 4
 
@@ -106,8 +107,10 @@ def _lag_edges(num_bins: int) -> np.ndarray:
 
 def _log_rho_edges(num_bins: int) -> np.ndarray:
   """As `vtrace.diagnostics` has them, and a bin's width beyond either end."""
-  width = 4.0 / (num_bins - 2)
-  return -2.0 + width * np.arange(-1, num_bins)
+  del num_bins
+  first, second, *_, last = vtrace.LOG_RHO_EDGES
+  width = second - first
+  return np.array([first - width, *vtrace.LOG_RHO_EDGES, last + width])
 
 
 def _plain(axes: Axes) -> None:

@@ -23,7 +23,6 @@ from agents import optimizer as optimizer_lib
 from agents import parameter_store
 from agents import trajectory_queue
 from envs import environment
-from envs import envpool_env
 from envs import registry
 from experiments import config as config_lib
 from experiments import run_state
@@ -52,11 +51,7 @@ def make_worlds(
       )
       for actor_id in range(config.num_actors)
     ]
-  except (
-    registry.UnknownEnvironmentError,
-    envpool_env.EnvPoolMissingError,
-    envpool_env.UnsupportedTaskError,
-  ) as error:
+  except registry.REFUSALS as error:
     raise config_lib.ConfigError(str(error)) from error
 
 
@@ -172,7 +167,9 @@ def make_get_params(
     number = next(rollouts) * config.num_actors + actor_id
     batch = number // _rollouts_per_batch(config)
     return store.wait_for(
-      max(0, batch - config.lag), timeout_seconds=config.timeout_seconds
+      max(0, batch - config.lag),
+      # The learner gives up first: it knows for whom it waits.
+      timeout_seconds=2 * config.timeout_seconds,
     )
 
   return get_params
@@ -192,7 +189,7 @@ def make_batches(
 
 
 def max_policy_lag(config: config_lib.Config) -> int:
-  """The most updates that can pass between acting and learning.
+  """The most updates that free-running actors can be behind the learner.
 
   An actor that begins a rollout has at most `queue_capacity` in its ring, and
   the rings are read in turn, so at most (capacity + 1) rollouts of every actor,

@@ -16,6 +16,7 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure
 import numpy as np
 
+from experiments import atomic
 from experiments import config as config_lib
 from experiments import curves
 from experiments import groups as groups_lib
@@ -46,7 +47,7 @@ def learning_curve(metrics_csv: pathlib.Path, png: pathlib.Path) -> None:
     label='mean of the last episodes',
   )
   fig.legend(loc='outside upper left', ncols=2, frameon=False)
-  fig.savefig(png, dpi=curves.DPI)
+  _save(fig, png)
 
 
 def learning_curves(groups: Sequence[groups_lib.Group]) -> figure.Figure:
@@ -71,7 +72,7 @@ def learning_curves(groups: Sequence[groups_lib.Group]) -> figure.Figure:
 def diagnostics(logdirs: Sequence[pathlib.Path], png: pathlib.Path) -> None:
   """Draws the page of diagnostics of the runs in `logdirs`."""
   groups = groups_lib.group([runs_lib.read(logdir) for logdir in logdirs])
-  panels.page(groups).savefig(png, dpi=curves.DPI)
+  _save(panels.page(groups), png)
 
 
 def draw(
@@ -91,12 +92,17 @@ def draw(
   try:
     out.mkdir(parents=True, exist_ok=True)
     for name, fig in figures.items():
-      fig.savefig(out / name, dpi=curves.DPI)
+      _save(fig, out / name)
   except OSError as error:
     raise config_lib.ConfigError(
       f'Cannot write to --out={out}: {error.strerror}.'
     ) from error
   return [out / name for name in figures]
+
+
+def _save(fig: figure.Figure, png: pathlib.Path) -> None:
+  with atomic.replacing(png) as path:
+    fig.savefig(path, dpi=curves.DPI)
 
 
 def _returns_axes() -> tuple[figure.Figure, axes_lib.Axes]:

@@ -3,8 +3,10 @@
 python -m experiments.replay runs/b/flight.npz
 """
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -16,7 +18,6 @@ import numpy as np
 from agents import checkpoint
 from agents import learner
 from agents import trajectory
-from envs import environment
 from experiments import config as config_lib
 from experiments import findings
 from experiments import flight_recorder
@@ -43,7 +44,7 @@ def read(file: pathlib.Path) -> Flight:
   try:
     with np.load(file) as arrays:
       flat = dict(arrays)
-    config = config_lib.Config(**json.loads(str(flat['config'])))
+    config = config_lib.from_record(json.loads(str(flat['config'])))
     num_updates, num_inputs = int(flat['num_updates']), int(flat['num_inputs'])
   except (
     EOFError,
@@ -57,20 +58,27 @@ def read(file: pathlib.Path) -> Flight:
       f'{file} is not a flight record: {error}.'
     ) from error
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=1)
-  world = parts.make_worlds(one)[0]
-  agent = parts.make_agent(config, world)
+  (world,) = parts.make_worlds(one)
+  with contextlib.closing(world):
+    agent = parts.make_agent(config, world)
+    row = trajectory.first_row(world.reset())
   optimizer = parts.make_optimizer(config)
   template = flight_recorder.Inputs(
     jax.eval_shape(
       lambda key: learner.new_state(agent, optimizer, key), jax.random.key(0)
     ),
-    _trajectory_template(world, agent.initial_state(1)),
+    _trajectory_template(row, agent.initial_state(1)),
     0.0,
   )
-  inputs = [
-    checkpoint.unflatten(flat, template, f'inputs/{i}')
-    for i in range(num_inputs)
-  ]
+  try:
+    inputs = [
+      checkpoint.unflatten(flat, template, f'inputs/{i}')
+      for i in range(num_inputs)
+    ]
+  except checkpoint.CheckpointError as error:
+    raise config_lib.ConfigError(
+      f'{file} is not of this version: {error}'
+    ) from error
   update = parts.make_update(config, agent, optimizer)
   return Flight(config, num_updates, inputs, _over_devices(update))
 
@@ -92,7 +100,7 @@ def main(arguments: list[str]) -> None:
   """Replays the record that the command line names."""
   if len(arguments) != 1:
     raise config_lib.ConfigError('Name one file: a flight.npz.')
-  finding = replay(read(pathlib.Path(arguments[0])))
+  finding = replay(read(pathlib.Path(os.path.expanduser(arguments[0]))))
   if finding is None:
     print('Recomputed here, every array is finite.')
   else:
@@ -111,7 +119,7 @@ def _over_devices(update: Any) -> Any:
 
 
 def _trajectory_template(
-  world: environment.Environment, core_state: Any
+  row: trajectory.Row, core_state: Any
 ) -> trajectory.Trajectory:
   """Of any length and size: rows `[D, T+1, B, ...]`, cores `[D, B, ...]`."""
 
@@ -119,7 +127,7 @@ def _trajectory_template(
     return lambda x: np.zeros((0,) * (np.ndim(x) + number), np.asarray(x).dtype)
 
   return trajectory.Trajectory(
-    jax.tree.map(with_axes(2), trajectory.first_row(world.reset())),
+    jax.tree.map(with_axes(2), row),
     jax.tree.map(with_axes(1), core_state),
   )
 

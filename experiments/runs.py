@@ -97,10 +97,6 @@ def read(logdir: pathlib.Path) -> Run:
     rows = read_rows(logdir / 'metrics.csv')
   except (OSError, UnicodeDecodeError) as error:
     raise config_lib.ConfigError(f'Cannot read {logdir}: {error}.') from error
-  if not isinstance(config, dict):
-    raise config_lib.ConfigError(
-      f'{logdir / "config.json"} is no configuration of a run.'
-    )
   return Run(logdir, dataclasses.asdict(config_lib.Config()) | config, rows)
 
 

@@ -52,10 +52,11 @@ def watch(command: Sequence[str], seconds: float, every: float) -> list[Sample]:
         raise RuntimeError(f'It ended after {now:.0f} s.')
       samples.append(_sample(watched, now))
       time.sleep(every)
+  except psutil.NoSuchProcess:  # Between two looks at it.
+    raise RuntimeError(f'It ended after {now:.0f} s.') from None
+  finally:
     process.send_signal(signal.SIGTERM)
     status = process.wait(_STOP_SECONDS)
-  finally:
-    process.kill()
   if status != 128 + signal.SIGTERM:
     raise RuntimeError(f'It ended with status {status}.')
   return samples
@@ -92,9 +93,14 @@ def main(arguments: list[str]) -> None:
   out = pathlib.Path(flags.FLAGS.out)
   if not flags.FLAGS.out:
     raise config_lib.ConfigError('--out is missing: where to?')
+  if flags.FLAGS.seconds < 8 * flags.FLAGS.every:
+    raise config_lib.ConfigError('--seconds is too short for 8 samples.')
   out.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, '-m', 'experiments.train', *arguments]
-  samples = watch(command, flags.FLAGS.seconds, flags.FLAGS.every)
+  try:
+    samples = watch(command, flags.FLAGS.seconds, flags.FLAGS.every)
+  except RuntimeError as error:
+    sys.exit(str(error))
   with open(out / 'soak.csv', 'w', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(Sample._fields)

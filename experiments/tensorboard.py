@@ -24,14 +24,20 @@ class Events:
       old.unlink()
     self._writer = event_file_writer.EventsWriter(str(logdir / 'events'))
 
-  def add(self, row: dict[str, Any], wall_time: float) -> None:
-    """Takes a row: numbers and histograms by column; a NaN is left out."""
-    event = event_pb2.Event(step=int(row['num_frames']), wall_time=wall_time)
-    for name in metrics_file.COLUMNS:
+  def add(self, row: dict[str, str]) -> None:
+    """Takes a row of metrics.csv; an empty cell is left out.
+
+    From what is written there, so that events written anew are the same.
+    """
+    numbers = {name: metrics_file.number(row[name]) for name in row}
+    event = event_pb2.Event(
+      step=int(numbers['num_frames']), wall_time=numbers['wall_time']
+    )
+    for name, value in numbers.items():
       if name in metrics_file.HISTOGRAMS:
-        event.summary.MergeFrom(_histogram(name, np.atleast_1d(row[name])))
-      elif name != 'num_frames' and np.isfinite(row[name]):
-        event.summary.MergeFrom(summary.scalar(name, row[name]))
+        event.summary.MergeFrom(_histogram(name, np.atleast_1d(value)))
+      elif name not in ('num_frames', 'wall_time') and np.isfinite(value):
+        event.summary.MergeFrom(summary.scalar(name, value))
     self._writer.write_event(event)
 
   def flush(self) -> None:

@@ -90,24 +90,27 @@ def _learn(
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   queue = parts.make_queue(config, run.num_updates)
   store = parts.make_store(config, run, devices)
-  update = flight_recorder.FlightRecorder(
+  recorder = flight_recorder.FlightRecorder(
     learner.parallelize(update, devices), config, run, logdir / 'flight.npz'
   )
-  with (
+  with (  # Left in reverse: the checkpoint comes first, drawing last.
     stopping.on_signal(queue.close),
-    checkpointing.keeping(
-      logdir / 'checkpoints', run, config.checkpoint_seconds
+    contextlib.closing(
+      checkpointing.Keeper(
+        logdir / 'checkpoints', run, config.checkpoint_seconds
+      )
     ) as keeper,
     contextlib.closing(
       loggers.RunLogger(config, logdir, run.statistics)
     ) as logger,
     contextlib.closing(parts.make_batches(config, queue, devices)) as batches,
     acting.acting(config, agent, worlds, run, queue, store),
+    keeper.at_every_end(),
   ):
     for progress in learner.learn(
       run.train_state,
       batches,
-      update,
+      recorder,
       store.publish,
       check=queue.raise_if_failed,
       learning_rate=parts.make_schedule(config),
@@ -119,7 +122,7 @@ def _learn(
       logger.log(progress)
       older_params = tuple(params for _, params in store.versions[:-1])
       run = run_state.after(run, progress, older_params, logger.state)
-      update.run = run
+      recorder.run = run
       keeper.offer(run)
     if run.num_frames >= config.num_frames:
       logger.finish()
@@ -178,7 +181,7 @@ def main() -> None:
   except waiting.Timeout as error:
     _fail(f'Stuck: {error} See --timeout_seconds.')
   except checkpoint.CheckpointError as error:
-    _fail(f'{error} The checkpoints before are kept.')
+    _fail(str(error))
   except OSError as error:
     _fail(f'Cannot write the records: {error}. The checkpoints are kept.')
 

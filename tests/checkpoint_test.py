@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agents import checkpoint
+from tests import comparing
 
 
 class Tree(NamedTuple):
@@ -93,26 +94,15 @@ def test_what_does_not_fit_is_named(tmp_path):
     checkpoint.unflatten(flat, params, 'params')
 
 
-def cut_short(path):
-  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip_a_bit(path):
-  contents = bytearray(path.read_bytes())
-  contents[len(contents) // 2] ^= 1
-  path.write_bytes(contents)
-
-
 def files(directory):
   return sorted(path for path in directory.rglob('*') if path.stat().st_size)
 
 
-@pytest.mark.parametrize('damage', (cut_short, flip_a_bit))
+@pytest.mark.parametrize('damage', (comparing.cut_short, comparing.flip_a_bit))
 def test_damage_to_any_file_is_noticed_or_harmless(damage, tmp_path, caplog):
   directory = save(tmp_path / 'whole', 1, 2)
   noticed = 0
-  newest = directory / '2' / 'default'
-  paths = [path for path in files(newest) if path.is_file()]
+  paths = [path for path in files(directory / '2') if path.is_file()]
   for path in paths:
     contents = path.read_bytes()
     caplog.clear()

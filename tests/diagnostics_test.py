@@ -89,6 +89,38 @@ def test_the_kl_is_that_of_the_policies():
     assert summary_of(one, one != 0, one, one)['kl'] > 0
 
 
+def test_the_kl_is_never_negative_however_small_the_weights():
+  for scale in (1e-5, 1.7e-4, 1e-3):
+    log_rhos = np.random.default_rng(0).normal(0.0, scale, [T, B])
+    log_rhos = log_rhos.astype(np.float32)
+    found = summary_of(log_rhos, log_rhos < 9.0, log_rhos, log_rhos)
+    assert 0 <= found['kl'] < scale**2
+
+
+def test_equal_policies_fall_into_the_middle_bin():
+  zeros = np.zeros([T, B], np.float32)
+  counts = summary_of(zeros, zeros == 0, zeros, zeros)['log_rho_histogram']
+  assert counts[len(counts) // 2] == T * B
+  edges = vtrace.LOG_RHO_EDGES
+  assert edges[len(edges) // 2] == -edges[len(edges) // 2 - 1] == 0.125
+
+
+@pytest.mark.parametrize(
+  'mean,spread,known',
+  ((95.0, 5.0, True), (95.0, 0.1, False), (99.5, 0.0, False)),
+)
+def test_what_float32_cannot_tell_is_not_told(mean, spread, known):
+  rng = np.random.default_rng(0)
+  noise = rng.normal(size=[2, T, B]).astype(np.float32)
+  vs = mean + spread * noise[0]
+  values = vs + 0.5 * spread * noise[1]
+  found = summary_of(noise[0], noise[0] < 9.0, vs, values)['explained_variance']
+  if known:
+    np.testing.assert_allclose(found, 0.75, atol=0.02)
+  else:
+    assert np.isnan(found)
+
+
 def test_no_threshold_clips_nothing_and_huge_weights_stay_finite():
   log_rhos, mask = np.full([3, 2], 200.0, np.float32), np.ones([3, 2], bool)
   nothing = np.zeros([3, 2], np.float32)

@@ -211,7 +211,7 @@ def test_the_checkpoints_own_agent_plays(lstm_run, step, greedy):
     actor.make_act(agent),
     jax.jit(agent.init)(jax.random.key(step or 7)),
     core_state=agent.initial_state(8),
-    key=jax.random.key(1),
+    key=jax.random.fold_in(jax.random.key(1), 1),
     num_episodes=20,
   )
   assert record['episode_returns'] == episodes.returns.tolist()
@@ -242,6 +242,22 @@ def test_the_seed_decides_the_result(uniform_run):
     for seed in (1, 1, 2)
   )
   assert one == same != other
+
+
+def test_the_key_is_not_one_that_training_draws_from(monkeypatch, uniform_run):
+  keys = []
+  play = evaluator.play
+
+  def spy(*args, key, **kwargs):
+    keys.append(key)
+    return play(*args, key=key, **kwargs)
+
+  monkeypatch.setattr(evaluator, 'play', spy)
+  evaluate_run(uniform_run, seed=3)
+  seed_key = jax.random.key(3)  # Training splits it.
+  assert not np.array_equal(
+    jax.random.key_data(keys[0]), jax.random.key_data(seed_key)
+  )
 
 
 def test_worlds_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
@@ -337,7 +353,7 @@ def test_what_cannot_be_is_refused_before_playing(
 @pytest.mark.parametrize(
   'text,match',
   (
-    ('{"env": "Catch", "nonsense": 1}', 'not of this version.*nonsense'),
+    ('{"env": "Catch", "nonsense": 1}', 'does not know: nonsense'),
     ('[1]', 'config.json'),
     ('{"env', 'config.json'),
     ('{"env": "Pnog-v5"}', 'Did you mean Pong-v5'),

@@ -14,13 +14,13 @@ def read(path):
     contents = contents[16 + length :]
 
 
-def scalars(logdir):
-  """Tag -> [(step, value), ...] of all files in a log directory."""
+def values(logdir):
+  """Tag -> [(step, scalar or histogram), ...] of a log directory's files."""
   found = {}
   for path in sorted(logdir.glob('events.out.tfevents.*')):
     for event in read(path):
       for value in event.summary.value:
-        if value.HasField('simple_value'):
-          points = found.setdefault(value.tag, [])
-          points.append((event.step, value.simple_value))
+        is_scalar = value.HasField('simple_value')
+        point = value.simple_value if is_scalar else value.histo
+        found.setdefault(value.tag, []).append((event.step, point))
   return found

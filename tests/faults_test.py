@@ -16,9 +16,8 @@ from experiments import acting
 from experiments import parts
 from experiments import statistics
 from experiments import train
-from tests import checkpoint_test
+from tests import comparing
 from tests import counting
-from tests import resume_test
 from tests import running
 
 
@@ -174,7 +173,7 @@ def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
 def assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight):
   """The run in `cut`, run to its end, is the one that nothing befell."""
   train_with(monkeypatch, tmp_path / 'cut')
-  resume_test.assert_same_run(straight, tmp_path / 'cut')
+  comparing.assert_same_run(straight, tmp_path / 'cut')
 
 
 def raise_error():
@@ -183,10 +182,19 @@ def raise_error():
 
 @pytest.mark.usefixtures('one_device')
 def test_a_run_whose_actor_failed_goes_on(tmp_path, monkeypatch, straight):
+  join, saved = acting._join, []
+
+  def join_later(*args):
+    saved.extend(checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1:])
+    join(*args)
+
+  monkeypatch.setattr(acting, '_join', join_later)
   with pytest.raises(RuntimeError, match='Actor 0 failed.*broken joystick'):
-    train_with(monkeypatch, tmp_path / 'cut', raise_error)
-  # All that was learnt was saved, whatever --checkpoint_seconds.
-  assert checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1] == 14
+    train_with(
+      monkeypatch, tmp_path / 'cut', raise_error, checkpoint_seconds=1e9
+    )
+  # All that was learnt was saved, before anything that may take its time.
+  assert saved == [14]
   assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
 
 
@@ -215,6 +223,24 @@ def test_a_run_whose_environment_hangs_ends_at_its_deadline(
   assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
 
 
+def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
+  monkeypatch.setattr(acting, '_JOIN_SECONDS', 0.2)
+  agent = counting.make_counting_agent()
+  for lag in (0, -1):
+    worlds = [counting.CountingEnv(0), StuckEnv(), counting.CountingEnv(2)]
+    settings = dict(lag=lag, timeout_seconds=1.0)
+    with (
+      running.pipeline(worlds, agent, agent.init(None), **settings) as (
+        queue,
+        store,
+      ),
+      pytest.raises(waiting.Timeout, match='The learner waited for actor 1'),
+    ):
+      for _ in running.learning(queue, store, agent):
+        pass
+    worlds[1].release.set()
+
+
 @pytest.mark.usefixtures('one_device')
 def test_a_run_whose_disk_is_full_keeps_its_last_checkpoint(
   tmp_path, monkeypatch, straight
@@ -239,9 +265,7 @@ def test_a_run_whose_disk_is_full_keeps_its_last_checkpoint(
 
 
 @pytest.mark.usefixtures('one_device')
-@pytest.mark.parametrize(
-  'damage', (checkpoint_test.cut_short, checkpoint_test.flip_a_bit)
-)
+@pytest.mark.parametrize('damage', (comparing.cut_short, comparing.flip_a_bit))
 def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
   damage, tmp_path, monkeypatch, caplog, straight
 ):
@@ -253,8 +277,9 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
   caplog.clear()
   train_with(monkeypatch, tmp_path / 'cut')
   assert 'DAMAGED CHECKPOINT' in caplog.text
-  assert (tmp_path / 'cut' / 'damaged_checkpoints' / str(last)).is_dir()
-  resume_test.assert_same_run(straight, tmp_path / 'cut')
+  aside = tmp_path / 'cut' / 'damaged_checkpoints' / f'{last}.0'
+  assert aside.is_dir() and str(aside) in caplog.text
+  comparing.assert_same_run(straight, tmp_path / 'cut')
   assert before < last
 
 

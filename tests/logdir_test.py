@@ -86,7 +86,7 @@ def test_processes_name_their_log_directories_apart(tmp_path, monkeypatch):
 
 def recorded_run(logdir, **settings):
   """A log directory as a run leaves it."""
-  (logdir / 'checkpoints').mkdir(parents=True)
+  (logdir / 'checkpoints' / '7').mkdir(parents=True)
   (logdir / 'metrics.csv').touch()
   logdir_lib.record(config_for(logdir, **settings), logdir)
 
@@ -136,10 +136,12 @@ def test_a_flag_that_changes_no_meaning_may_change(tmp_path):
   assert saved['timeout_seconds'] == config_for(tmp_path).timeout_seconds
 
 
-@pytest.mark.parametrize('with_config', (False, True))
-def test_records_without_checkpoints_are_not_overwritten(with_config, tmp_path):
-  if with_config:
+@pytest.mark.parametrize('there', ((), ('config',), ('config', 'folder')))
+def test_records_without_checkpoints_are_not_overwritten(there, tmp_path):
+  if 'config' in there:
     logdir_lib.record(config_for(tmp_path), tmp_path)
+  if 'folder' in there:  # The user needed the space.
+    (tmp_path / 'checkpoints').mkdir()
   (tmp_path / 'metrics.csv').write_text('mine')
   with pytest.raises(config_lib.ConfigError, match='already holds a run'):
     logdir_lib.check_goes_on(config_for(tmp_path), tmp_path)

@@ -121,3 +121,28 @@ def test_each_term_stops_the_gradient_of_what_it_is_given():
   targets = jax.grad(lambda vs: jnp.sum(vtrace.baseline_loss(vs, jnp.zeros(3))))
   np.testing.assert_array_equal(advantages, 0.0)
   np.testing.assert_array_equal(targets(jnp.ones(3)), 0.0)
+
+
+def test_the_diagnostics_are_of_the_steps_that_weigh():
+  x = make_inputs()
+  mask = np.ones([T, B], bool)
+  mask[2, 1] = False
+  impossible = x['target_log_probs'].at[3, 0].set(-jnp.inf)  # pi cannot do it.
+  x |= dict(mask=jnp.array(mask), target_log_probs=impossible)
+  sums = loss(**x)[1]['off_policy']
+  log_rhos = np.asarray(x['target_log_probs'] - x['behaviour_log_probs'])
+  weighs = mask & np.isfinite(log_rhos)
+  assert sums['steps'] == np.sum(weighs) == T * B - 2
+  np.testing.assert_allclose(
+    sums['rho'], np.sum(np.exp(log_rhos[weighs])), rtol=1e-5
+  )
+  above = np.exp(log_rhos[weighs])
+  tight = vtrace.impala_loss(
+    **x,
+    baseline_cost=0.5,
+    entropy_cost=0.01,
+    clip_rho_threshold=1.5,
+    clip_c_threshold=0.7,
+  )[1]['off_policy']
+  assert tight['rho_clipped'] == np.sum(above > 1.5)
+  assert tight['c_clipped'] == np.sum(above > 0.7)

@@ -62,6 +62,6 @@ def test_a_number_comes_back(value):
 def test_nothing_and_histograms_come_back():
   assert metrics_file.cell(float('nan')) == ''
   assert np.isnan(metrics_file.number(''))
-  counts = np.array([3, 0, 12])
-  assert metrics_file.cell(counts) == '3 0 12'
-  np.testing.assert_array_equal(metrics_file.number('3 0 12'), counts)
+  counts = np.array([3, 0, 1234567], np.float32)
+  assert metrics_file.cell(counts) == '3 0 1234567'
+  np.testing.assert_array_equal(metrics_file.number('3 0 1234567'), counts)

@@ -113,7 +113,7 @@ def every_column(scale):
     'seconds': [4.0, 6.0],
     'learner_wait_seconds': [1.0, 1.5],
     'policy_lag_histogram': ['1', '0 2 1'],
-    'log_rho_histogram': [' '.join(['1'] * 18), ' '.join(['0'] * 17 + ['2'])],
+    'log_rho_histogram': [' '.join(['1'] * 19), ' '.join(['0'] * 18 + ['2'])],
   }
 
 
@@ -161,7 +161,7 @@ def test_distributions_are_of_the_whole_run_and_all_seeds(tmp_path):
   np.testing.assert_allclose(lags.edges, [-0.5, 0.5, 1.5, 2.5, 3.5])
   log_rhos = panel(fig, 'log importance weight, whole run').patches[-1]
   values, edges, _ = log_rhos.get_data()
-  np.testing.assert_allclose(values, [0.05] * 17 + [0.15])
+  np.testing.assert_allclose(values, np.array([1] * 18 + [3]) / 21)
   np.testing.assert_allclose(edges[1:-1], vtrace.LOG_RHO_EDGES)
 
 

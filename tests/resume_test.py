@@ -1,21 +1,18 @@
 """A run that was cut goes on as if it had not been: the same bits."""
 
 import contextlib
-import csv
 import multiprocessing
 import os
 import random
 import signal
 import time
 
-import numpy as np
 import pytest
 
 from agents import checkpoint
 from experiments import config as config_lib
-from experiments import metrics_file
 from experiments import train
-from tests import events
+from tests import comparing
 
 FORKS = multiprocessing.get_context('forkserver')
 FORKS.set_forkserver_preload(['experiments.train'])
@@ -82,40 +79,6 @@ def kill_at_a_random_moment(rng, logdir, **settings):
   return newest(logdir)
 
 
-def read_state(logdir):
-  """All that the last checkpoint holds, but what clocks say."""
-  _, flat = checkpoint.read_newest(logdir / 'checkpoints')
-  return {name: x for name, x in flat.items() if 'second' not in name}
-
-
-def read_rows(logdir):
-  with open(logdir / 'metrics.csv', newline='') as file:
-    rows = list(csv.DictReader(file))
-  return [
-    {k: v for k, v in row.items() if k not in metrics_file.TIMES}
-    for row in rows
-  ]
-
-
-def assert_same_run(a, b):
-  """Checkpoints, rows and events, bit for bit."""
-  one, other = read_state(a), read_state(b)
-  assert one.keys() == other.keys()
-  for name, x in one.items():
-    np.testing.assert_array_equal(x, other[name], err_msg=name)
-  rows = read_rows(a)
-  assert rows == read_rows(b)
-  frames = [int(row['num_frames']) for row in rows]
-  for logdir in (a, b):
-    written = events.scalars(logdir)
-    assert [step for step, _ in written['loss']] == frames
-    np.testing.assert_allclose(
-      [value for _, value in written['loss']],
-      [float(row['loss']) for row in rows],
-      rtol=1e-6,
-    )
-
-
 def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
   settings = dict(num_frames=30_000)
   run_to_the_end(tmp_path / 'straight', **settings)
@@ -123,8 +86,8 @@ def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
   seen = [kill_at_a_random_moment(rng, cut, **settings) for _ in range(20)]
   assert len(set(seen)) > 10  # They did go on.
   run_to_the_end(cut, **settings)
-  assert_same_run(tmp_path / 'straight', cut)
-  rows = read_rows(cut)
+  comparing.assert_same_run(tmp_path / 'straight', cut)
+  rows = comparing.read_rows(cut)
   updates = [int(row['num_updates']) for row in rows]
   assert updates[:-1] == list(range(7, updates[-1], 7))
 
@@ -141,16 +104,18 @@ def test_kills_change_nothing_in_other_agents_and_lags(settings, tmp_path):
   for _ in range(2):
     kill_at_a_random_moment(rng, cut, **settings)
   run_to_the_end(cut, **settings)
-  assert_same_run(tmp_path / 'straight', cut)
+  comparing.assert_same_run(tmp_path / 'straight', cut)
 
 
 def test_two_runs_of_one_seed_on_envpools_worlds_are_the_same(tmp_path):
   settings = dict(env='CartPole-v1', num_frames=4_000, use_lstm=True)
   for name in ('one', 'other'):
     run_to_the_end(tmp_path / name, **settings)
-  assert_same_run(tmp_path / 'one', tmp_path / 'other')
+  comparing.assert_same_run(tmp_path / 'one', tmp_path / 'other')
   run_to_the_end(tmp_path / 'new', **settings, seed=1)
-  assert read_rows(tmp_path / 'new') != read_rows(tmp_path / 'one')
+  assert comparing.read_rows(tmp_path / 'new') != comparing.read_rows(
+    tmp_path / 'one'
+  )
 
 
 def test_on_envpools_worlds_a_killed_run_goes_on_with_new_episodes(tmp_path):
@@ -159,6 +124,6 @@ def test_on_envpools_worlds_a_killed_run_goes_on_with_new_episodes(tmp_path):
   cut_at = [kill_at_a_random_moment(rng, logdir, **settings) for _ in range(3)]
   assert max(cut_at) > 0
   run_to_the_end(logdir, **settings)
-  updates = [int(row['num_updates']) for row in read_rows(logdir)]
+  updates = [int(row['num_updates']) for row in comparing.read_rows(logdir)]
   assert updates[:-1] == list(range(7, updates[-1], 7))
-  assert int(read_state(logdir)['num_frames']) >= 30_000
+  assert int(comparing.read_state(logdir)['num_frames']) >= 30_000

@@ -144,6 +144,7 @@ def assert_refused(result, sentence):
   (
     (['--preset=atary'], 'Did you mean atari'),
     (['--env=Pong-v5'], '--env=Pong-v5 needs a --preset'),
+    (['--env=Pong-v5', '--logdir='], '--env=Pong-v5 needs a --preset'),
     (['--preset=atari', '--env=Pnog-v5'], 'Pong-v5'),
     (['--preset=catch', '--env=Pendulum-v1'], 'Unsupported action space'),
     (['--preset=catch', '--env=TicTacToe-v1'], 'several players'),

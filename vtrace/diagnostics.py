@@ -9,14 +9,17 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
-# Of the histogram of log importance weights; the first bin is below, the last
-# above them all.
-LOG_RHO_EDGES = tuple(-2.0 + 0.25 * i for i in range(17))
+# Of the histogram of log importance weights: one bin has its centre at 0, the
+# first is below, the last above them all.
+LOG_RHO_EDGES = tuple(-2.125 + 0.25 * i for i in range(18))
 
 # A weight this little above a threshold is at it, but for rounding.
 _ROUNDING = 1e-4
 # The square of exp(40) is a float32 yet.
 _MAX_LOG_RHO = 40.0
+# Sums of squares in float32 cannot tell a variance that is a smaller part of
+# the squared mean.
+_LEAST_SPREAD = 1e-4
 
 
 def off_policy_sums(
@@ -42,7 +45,7 @@ def off_policy_sums(
     Scalars by name, and `log_rho_histogram`, `[number of edges + 1]`.
   """
   log_rhos, vs, values = jax.lax.stop_gradient((log_rhos, vs, values))
-  log_rhos = jnp.minimum(jnp.where(mask, log_rhos, 0.0), _MAX_LOG_RHO)
+  log_rhos = jnp.minimum(log_rhos, _MAX_LOG_RHO)
   rhos = jnp.exp(log_rhos)
   errors = vs - values
 
@@ -58,7 +61,7 @@ def off_policy_sums(
     'rho_squared': total(jnp.square(rhos)),
     'rho_clipped': total(_clipped(rhos, clip_rho_threshold)),
     'c_clipped': total(_clipped(rhos, clip_c_threshold)),
-    'kl': total(rhos - 1.0 - log_rhos),
+    'kl': total(jnp.expm1(log_rhos) - log_rhos),
     'log_rho_histogram': jnp.sum(in_bins, axis=tuple(range(mask.ndim))),
     'target': total(vs),
     'target_squared': total(jnp.square(vs)),
@@ -75,7 +78,8 @@ def off_policy_summary(sums: dict[str, Array]) -> dict[str, Array]:
     effective_sample_size  (sum rho)^2 / sum rho^2, as a fraction of the steps
     kl                     KL(mu||pi) = E_mu[rho - 1 - log rho]: the estimate
                            from drawn actions that is never negative
-    explained_variance     1 - Var[vs - V] / Var[vs]
+    explained_variance     1 - Var[vs - V] / Var[vs]; NaN if the targets spread
+                           by less than a hundredth of their mean
 
   Args:
     sums: of `off_policy_sums`, added up.
@@ -102,8 +106,10 @@ def _clipped(rhos: Array, threshold: float | None) -> Array:
 
 def _explained_variance(sums: dict[str, Array]) -> Array:
   variance = _variance(sums, 'target')
+  mean_square = sums['target_squared'] / sums['steps']
   unexplained = _variance(sums, 'error') / variance
-  return jnp.where(variance > 0.0, 1.0 - unexplained, jnp.nan)
+  is_known = variance > _LEAST_SPREAD * mean_square
+  return jnp.where(is_known, 1.0 - unexplained, jnp.nan)
 
 
 def _variance(sums: dict[str, Array], name: str) -> Array:

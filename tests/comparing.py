@@ -1,0 +1,58 @@
+"""Whether two runs are the same, bit for bit; and ways to damage a file."""
+
+import csv
+
+import numpy as np
+
+from agents import checkpoint
+from experiments import metrics_file
+from tests import events
+
+
+def read_state(logdir):
+  """All that the last checkpoint holds, but what clocks say."""
+  _, flat = checkpoint.read_newest(logdir / 'checkpoints')
+  return {name: x for name, x in flat.items() if 'second' not in name}
+
+
+def read_rows(logdir):
+  """The rows of metrics.csv, but what clocks say."""
+  with open(logdir / 'metrics.csv', newline='') as file:
+    rows = list(csv.DictReader(file))
+  return [
+    {k: v for k, v in row.items() if k not in metrics_file.TIMES}
+    for row in rows
+  ]
+
+
+def read_events(logdir):
+  """All of TensorBoard's values by their tags, but what clocks say."""
+  values = events.values(logdir)
+  return {k: v for k, v in values.items() if k not in metrics_file.TIMES}
+
+
+def assert_same_run(a, b):
+  """Checkpoints, rows and events, bit for bit."""
+  one, other = read_state(a), read_state(b)
+  assert one.keys() == other.keys()
+  for name, x in one.items():
+    np.testing.assert_array_equal(x, other[name], err_msg=name)
+  rows = read_rows(a)
+  assert rows == read_rows(b)
+  written = read_events(a)
+  assert written == read_events(b)
+  frames = [int(row['num_frames']) for row in rows]
+  for tag in ('loss', 'policy_lag_histogram', 'log_rho_histogram'):
+    assert [step for step, _ in written[tag]] == frames
+
+
+def cut_short(path):
+  """Leaves the first half of a file."""
+  path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path):
+  """Changes a bit in the middle of a file."""
+  contents = bytearray(path.read_bytes())
+  contents[len(contents) // 2] ^= 1
+  path.write_bytes(contents)

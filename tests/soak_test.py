@@ -1,0 +1,50 @@
+"""The soak: what it samples, and what it says of the samples."""
+
+import sys
+import time
+
+import pytest
+
+from experiments import soak
+
+SLEEP = 'import time; time.sleep(60)'
+
+
+def test_a_growing_process_is_told_from_a_flat_one():
+  def samples(growth):
+    return [
+      soak.Sample(36.0 * i, 500.0 + growth * i, 30, 8) for i in range(100)
+    ]
+
+  flat, growing = (soak.summary(samples(growth)) for growth in (0.0, 1.0))
+  assert flat['growth_mib_per_hour'] == 0.0
+  assert growing['growth_mib_per_hour'] == pytest.approx(100.0)
+  assert growing['resident_mib_second_quarter'] == 537.0
+  assert growing['resident_mib_last_quarter'] == 587.0
+  assert growing['resident_mib_most'] == 599.0
+  assert flat['minutes'] == pytest.approx(59.4)
+
+
+def test_a_process_is_watched_and_asked_to_stop():
+  code = (
+    'import signal, sys, time\n'
+    'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
+    'hoard = []\n'
+    'while True:\n'
+    '  hoard.append(bytearray(2**20)); time.sleep(0.02)'
+  )
+  samples = soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.05)
+  assert len(samples) > 5
+  assert samples[-1].resident_mib > samples[0].resident_mib + 5
+  assert samples[-1].seconds <= 1.0
+
+
+@pytest.mark.parametrize(
+  'code,sentence',
+  (('pass', 'It ended after'), (SLEEP, 'It ended with status -15')),
+)
+def test_a_process_that_does_not_end_in_order_is_said(code, sentence):
+  start = time.monotonic()
+  with pytest.raises(RuntimeError, match=sentence):
+    soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.1)
+  assert time.monotonic() - start < 20
