@@ -47,6 +47,7 @@ class RunLogger:
       unit=' frames',
       unit_scale=True,
       smoothing=0.1,
+      mininterval=0.5,
       dynamic_ncols=True,
     )
 

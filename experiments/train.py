@@ -27,6 +27,7 @@ from experiments import flight_recorder
 from experiments import launch
 from experiments import logdir as logdir_lib
 from experiments import loggers
+from experiments import metrics_file
 from experiments import parts
 from experiments import run_state
 from experiments import statistics
@@ -51,7 +52,12 @@ def train(config: config_lib.Config) -> statistics.Summary:
     update = parts.make_update(config, agent, parts.make_optimizer(config))
     run = _begin(config, agent, worlds, saved)
     logdir_lib.record(config, logdir)
-    summary = _learn(config, agent, worlds, update, run, logdir)
+    if _is_over(config, run, logdir):
+      for world in worlds:
+        world.close()
+      summary = statistics.summary(run.statistics)
+    else:
+      summary = _learn(config, agent, worlds, update, run, logdir)
   report(config, summary, logdir)
   return summary
 
@@ -75,6 +81,16 @@ def _begin(
   run = run_state.restore(saved, run, carries, config.lag)
   print(f'Going on from update {run.num_updates:,}.')
   return run._replace(train_state=learner.replicate(run.train_state, devices))
+
+
+def _is_over(
+  config: config_lib.Config, run: run_state.RunState, logdir: pathlib.Path
+) -> bool:
+  """Whether nothing is left to be learnt, nor to be recorded."""
+  if run.num_frames < config.num_frames:
+    return False
+  rows = metrics_file.read(logdir / 'metrics.csv')
+  return bool(rows) and int(rows[-1]['num_updates']) == run.num_updates
 
 
 def _learn(

@@ -194,7 +194,7 @@ def test_what_an_old_run_lacks_is_left_out():
 
 
 def test_a_run_whose_numbers_are_all_zero_has_no_log_scale(tmp_path):
-  rows = every_column(0.0) | {'log_rho_histogram': ['0 0 0'] * 2}
+  rows = every_column(0.0) | {'log_rho_histogram': [' '.join(['0'] * 19)] * 2}
   record(tmp_path / 'run', rows)
   with warnings.catch_warnings():
     warnings.simplefilter('error')
