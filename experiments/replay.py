@@ -80,7 +80,7 @@ def read(file: pathlib.Path) -> Flight:
       f'{file} is not of this version: {error}'
     ) from error
   update = parts.make_update(config, agent, optimizer)
-  return Flight(config, num_updates, inputs, _over_devices(update))
+  return Flight(config, num_updates, inputs, learner.vectorize(update))
 
 
 def replay(flight: Flight) -> findings.Finding | None:
@@ -90,7 +90,7 @@ def replay(flight: Flight) -> findings.Finding | None:
   for number, inputs in enumerate(flight.inputs, first):
     _, metrics = update(*inputs)
     norms = ', '.join(
-      f'{name} {metrics[name][0]:g}' for name in flight_recorder.NORMS
+      f'{name} {metrics[name]:g}' for name in flight_recorder.NORMS
     )
     print(f'Update {number:,}: {norms}')
   return nonfinite.first_nonfinite(flight.update, *flight.inputs[-1])
@@ -105,17 +105,6 @@ def main(arguments: list[str]) -> None:
     print('Recomputed here, every array is finite.')
   else:
     print(f'The first array that is not finite: {finding}')
-
-
-def _over_devices(update: Any) -> Any:
-  """The update with the axis of devices as a mere axis of arrays."""
-
-  def whole(train_state, trajectory, learning_rate):
-    return jax.vmap(update, in_axes=(None, 0, None), axis_name=learner.AXIS)(
-      train_state, trajectory, learning_rate
-    )
-
-  return whole
 
 
 def _trajectory_template(

@@ -83,7 +83,8 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
   """The interval's means, and the run so far; NaN where nothing was."""
   interval = state.interval
   sums = jax.device_get(interval.sums)
-  of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
+  with jax.debug_nans(False):  # NaN is what cannot be told.
+    of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
   means = {name: x / interval.num_updates for name, x in sums.items()}
   seconds = state.seconds - interval.first_second
   frames = state.num_frames - interval.first_frame

@@ -106,8 +106,13 @@ def _learn(
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   queue = parts.make_queue(config, run.num_updates)
   store = parts.make_store(config, run, devices)
+  update = (
+    jax.jit(learner.vectorize(update))
+    if config.debug_nans
+    else learner.parallelize(update, devices)
+  )
   recorder = flight_recorder.FlightRecorder(
-    learner.parallelize(update, devices), config, run, logdir / 'flight.npz'
+    update, config, run, logdir / 'flight.npz'
   )
   with (  # Left in reverse: the checkpoint comes first, drawing last.
     stopping.on_signal(queue.close),
@@ -169,15 +174,9 @@ def report(
   print(f'  {logdir}/events.out.tfevents.* (TensorBoard)')
 
 
-@contextlib.contextmanager
-def _debug_nans(on: bool):
-  """In every thread, unlike JAX's own context."""
-  before = jax.config.jax_debug_nans
-  jax.config.update('jax_debug_nans', on or before)
-  try:
-    yield
-  finally:
-    jax.config.update('jax_debug_nans', before)
+def _debug_nans(on: bool) -> contextlib.AbstractContextManager[None]:
+  """In the learner's thread: set for all, jax forgets it as it compiles."""
+  return jax.debug_nans(True) if on else contextlib.nullcontext()
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
@@ -18,3 +20,13 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # Else a parent's, shared.
   os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
 os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '0'
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  """A run sees one device alone."""
+  import jax  # pylint: disable=g-import-not-at-top
+
+  devices = jax.local_devices()[:1]
+  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)

@@ -132,13 +132,6 @@ class FaultyCatch(catch.Catch):
     return super().step(actions)
 
 
-@pytest.fixture
-def one_device(monkeypatch):
-  devices = jax.local_devices()[:1]
-  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
-  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
-
-
 @pytest.fixture(scope='module')
 def straight(tmp_path_factory):
   """A run that nothing befell, on which the others are held."""

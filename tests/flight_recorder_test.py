@@ -30,11 +30,8 @@ def train_into(logdir, **settings):
 
 
 @pytest.fixture
-def poisoned(monkeypatch):
-  """The fifth batch has a reward that is not finite; there is one device."""
-  devices = jax.local_devices()[:1]
-  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
-  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+def poisoned(monkeypatch, one_device):
+  """The fifth batch has a reward that is not finite."""
   make_place = learner.make_place
 
   def make_poisoning(devices):
@@ -65,6 +62,8 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
     train_into(tmp_path / 'run', use_lstm=True, debug_nans=debug_nans)
   file = tmp_path / 'run' / 'flight.npz'
   assert str(file) in str(info.value)
+  # jax itself then names the computation.
+  assert ('(nan) encountered in' in str(info.value)) == debug_nans
   assert not jax.config.jax_debug_nans
 
   flight = replay.read(file)
@@ -76,7 +75,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   for inputs, after in zip(flight.inputs, flight.inputs[1:]):
     state, _ = jax.jit(flight.update)(*inputs)
     jax.tree.map(
-      lambda x, y: np.testing.assert_allclose(x[0], y, rtol=1e-5, atol=1e-6),
+      lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
       state,
       after.train_state,
     )
@@ -91,6 +90,16 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   assert 'loss nan' in said[2] and 'nan' not in said[1]
   assert 'the input trajectory/rows/timestep/reward' in said[3]
   assert 'nan at [0, 2, 3]' in said[3]
+
+
+@pytest.mark.usefixtures('one_device')
+def test_a_healthy_run_is_the_same_when_nans_are_looked_for(tmp_path):
+  one, other = (
+    train_into(tmp_path / name, debug_nans=debug_nans, log_updates=5)
+    for name, debug_nans in (('one', True), ('other', False))
+  )
+  assert one.num_updates == other.num_updates > 5
+  assert one.mean_return == other.mean_return
 
 
 def recorder_of(update, tmp_path):

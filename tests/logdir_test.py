@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import multiprocessing
+import os
 import pathlib
 
 import pytest
@@ -152,9 +153,59 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
   logdir_lib.check_goes_on(config_for(tmp_path), tmp_path)
 
 
-def test_a_spoilt_configuration_is_said(tmp_path):
-  (tmp_path / 'config.json').write_text('{"seed": ')
-  with pytest.raises(
-    config_lib.ConfigError, match='config.json cannot be read'
-  ):
+@pytest.mark.parametrize(
+  'contents,match',
+  (('{"seed": ', 'config.json cannot be read'), ('[]', 'no configuration')),
+)
+def test_a_spoilt_configuration_is_said(contents, match, tmp_path):
+  (tmp_path / 'config.json').write_text(contents)
+  with pytest.raises(config_lib.ConfigError, match=match):
     logdir_lib.check_goes_on(config_for(tmp_path), tmp_path)
+
+
+def test_settings_of_another_version_are_named():
+  with pytest.raises(config_lib.ConfigError, match='not know: log_seconds'):
+    config_lib.from_record({'seed': 3, 'log_seconds': 1.0})
+  assert config_lib.from_record({'seed': 3}) == config_lib.Config(seed=3)
+
+
+def test_a_folder_that_was_there_stays_though_nothing_was_recorded(tmp_path):
+  with logdir_lib.claimed(config_for(tmp_path)):
+    pass
+  assert tmp_path.is_dir()
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_no_claim(
+  tmp_path, monkeypatch
+):
+  logdir = tmp_path / 'run'
+  flock, calls = logdir_lib.fcntl.flock, []
+
+  def removed_before(*args):
+    calls.append(args)
+    if len(calls) == 1:  # Another process, refused, has cleaned up.
+      (logdir / '.lock').unlink()
+      logdir.rmdir()
+    return flock(*args)
+
+  monkeypatch.setattr(logdir_lib.fcntl, 'flock', removed_before)
+  with logdir_lib.claimed(config_for(logdir)):
+    assert len(calls) == 2 and (logdir / '.lock').exists()
+    with (
+      pytest.raises(config_lib.ConfigError, match='in use'),
+      logdir_lib.claimed(config_for(logdir)),
+    ):
+      pass
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+  gone = FORKS.Process(target=print)
+  gone.start()
+  gone.join(60)
+  left, own = (
+    tmp_path / f'.{pid}.metrics.csv' for pid in (gone.pid, os.getpid())
+  )
+  left.touch()
+  own.touch()
+  with logdir_lib.claimed(config_for(tmp_path)):
+    assert own.exists() and not left.exists()

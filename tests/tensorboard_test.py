@@ -57,5 +57,7 @@ def test_histograms_hold_their_counts_where_they_belong(tmp_path):
 
 def test_a_new_file_takes_the_place_of_those_before(tmp_path):
   write(tmp_path, make_row(40), make_row(80))
+  (path,) = tmp_path.iterdir()
+  path.rename(tmp_path / 'events.out.tfevents.1000000000.elsewhere')
   assert [step for step, _ in write(tmp_path, make_row(40))['loss']] == [40]
   assert len(list(tmp_path.iterdir())) == 1
