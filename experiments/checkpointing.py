@@ -8,6 +8,7 @@ import time
 from absl import logging
 
 from agents import checkpoint
+from experiments import memory
 from experiments import run_state
 
 
@@ -34,6 +35,7 @@ class Keeper:
     due = time.monotonic() - self._saved >= self._seconds
     if due and not self._writer.busy:
       self._save()
+      memory.give_back()
 
   @contextlib.contextmanager
   def at_every_end(self) -> Iterator[None]:

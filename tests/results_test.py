@@ -9,6 +9,7 @@ import statistics
 import pytest
 
 from experiments import config as config_lib
+from experiments import soak
 
 KNOWN = {field.name for field in dataclasses.fields(config_lib.Config)}
 RESULTS = pathlib.Path(__file__).parent.parent / 'experiments' / 'results'
@@ -77,3 +78,36 @@ def test_the_run_at_lambda_1_went_as_the_page_says():
   assert round(float(rows[-1]['mean_return']), 1) == 3.4
   speeds = [float(r['frames_per_second']) for r in rows]
   assert round(statistics.median(speeds), -2) == 7_100
+
+
+@pytest.mark.parametrize('name', ('soak_catch', 'soak_pong'))
+def test_memory_stayed_flat_for_twenty_minutes(name):
+  record = json.loads((RESULTS / name / 'soak.json').read_text())
+  with open(RESULTS / name / 'soak.csv', newline='') as file:
+    samples = [
+      soak.Sample(*map(float, row.values())) for row in csv.DictReader(file)
+    ]
+  assert record['minutes'] >= 20
+  for key, value in soak.summary(samples).items():
+    assert record[key] == pytest.approx(value, rel=1e-3, abs=1.0), key
+  early, late = (
+    record[f'resident_mib_{part}']
+    for part in ('second_quarter', 'last_quarter')
+  )
+  assert late <= 1.02 * early
+  for part in ('threads', 'files'):
+    early, late = (
+      record[f'num_{part}_{q}'] for q in ('second_quarter', 'last_quarter')
+    )
+    assert late <= early + 2
+  page = (RESULTS / 'README.md').read_text()
+  line = next(row for row in page.splitlines() if row.startswith(f'| {name} '))
+  cells = [cell.strip() for cell in line.strip('|').split('|')]
+  assert cells[2:] == [
+    f'{record[key]:.0f}'
+    for key in (
+      'resident_mib_second_quarter',
+      'resident_mib_last_quarter',
+      'resident_mib_most',
+    )
+  ]
