@@ -1,0 +1,51 @@
+"""When checkpoints are written, and when it is said that they cannot be."""
+
+import resource
+import time
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from agents import checkpoint
+from experiments import checkpointing
+
+
+class Run(NamedTuple):
+  num_updates: int
+  noise: np.ndarray
+
+
+def make_run(num_updates, size=3):
+  return Run(num_updates, np.random.default_rng(0).random(size))
+
+
+def test_a_run_is_written_at_once_when_it_is_time_and_at_the_end(tmp_path):
+  keeper = checkpointing.Keeper(tmp_path, make_run(0), seconds=0.2)
+  assert checkpoint.steps(tmp_path) == [0]
+  with keeper.at_every_end():
+    keeper.offer(make_run(1))  # It is not time.
+    time.sleep(0.3)
+    keeper.offer(make_run(2))
+    keeper.offer(make_run(3))  # It has just been.
+    keeper.offer(make_run(4))
+  keeper.close()
+  assert checkpoint.steps(tmp_path) == [0, 2, 4]
+
+
+def test_what_cannot_be_written_is_said_at_one_of_the_next_updates(tmp_path):
+  keeper = checkpointing.Keeper(tmp_path, make_run(0), seconds=1e9)
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+  try:
+    keeper._seconds = 0.0
+    keeper.offer(make_run(1, size=10**5))
+    keeper._seconds = 1e9  # Nothing more is due.
+    deadline = time.monotonic() + 10
+    with pytest.raises(checkpoint.CheckpointError, match='are kept'):
+      while time.monotonic() < deadline:
+        keeper.offer(make_run(2))
+        time.sleep(0.01)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert checkpoint.read_newest(tmp_path)[0] == 0
