@@ -34,6 +34,7 @@ class Writer:
         max_to_keep=keep, cleanup_tmp_directories=True
       ),
     )
+    self._unchecked = False  # Whether a save may have failed, unnoticed yet.
 
   @property
   def busy(self) -> bool:
@@ -52,13 +53,17 @@ class Writer:
       flat = flatten(tree)
       flat[_CHECKSUM] = _checksum(flat)
       self._try(self._manager.save, step, args=ocp.args.StandardSave(flat))
+      self._unchecked = True
 
   def check(self) -> None:
     """Raises a CheckpointError if writing has failed in the meantime."""
-    self._try(self._manager.check_for_errors)
+    if self._unchecked and not self.busy:
+      self.wait()
 
   def wait(self) -> None:
     """Waits until all is written; raises as `check` does."""
+    # Orbax's own check says nothing of an error in its last thread.
+    self._unchecked = False
     self._try(self._manager.wait_until_finished)
 
   def close(self) -> None:

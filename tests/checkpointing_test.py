@@ -21,11 +21,11 @@ def make_run(num_updates, size=3):
 
 
 def test_a_run_is_written_at_once_when_it_is_time_and_at_the_end(tmp_path):
-  keeper = checkpointing.Keeper(tmp_path, make_run(0), seconds=0.2)
+  keeper = checkpointing.Keeper(tmp_path, make_run(0), seconds=2.0)
   assert checkpoint.steps(tmp_path) == [0]
   with keeper.at_every_end():
     keeper.offer(make_run(1))  # It is not time.
-    time.sleep(0.3)
+    time.sleep(2.1)
     keeper.offer(make_run(2))
     keeper.offer(make_run(3))  # It has just been.
     keeper.offer(make_run(4))
