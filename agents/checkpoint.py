@@ -7,6 +7,7 @@ is noticed whichever it is. A template gives the arrays their places again.
 
 import hashlib
 import pathlib
+import textwrap
 from typing import Any
 
 from absl import logging
@@ -148,8 +149,8 @@ def read(directory: pathlib.Path, step: int) -> Flat:
     with ocp.StandardCheckpointer() as checkpointer:
       flat = dict(checkpointer.restore(path))
   except Exception as error:  # Whatever a damaged file leads Orbax to.
-    reason = ' '.join(str(error).split())[:200] or repr(error)
-    raise CheckpointError(f'{path} cannot be read: {reason}') from error
+    reason = textwrap.shorten(str(error), 80) or repr(error)
+    raise CheckpointError(f'{path} cannot be read ({reason}).') from error
   checksum = flat.pop(_CHECKSUM, np.zeros(0))
   if not np.array_equal(checksum, _checksum(flat)):
     raise CheckpointError(f'{path} is damaged: its checksum is not its own.')

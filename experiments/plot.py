@@ -29,6 +29,9 @@ def learning_curve(metrics_csv: pathlib.Path, png: pathlib.Path) -> None:
   """Draws return against environment frames from one run's metrics.csv."""
   rows = runs_lib.read_rows(metrics_csv)
   run = runs_lib.Run(metrics_csv.parent, {}, rows)
+  if not rows:
+    _save(panels.page([]), png)
+    return
   fig, axes = _returns_axes()
   ended = run.column('episode_return')
   there = np.isfinite(ended)  # The faint line runs on over rows without an end.

@@ -41,6 +41,8 @@ def read(file: pathlib.Path) -> Flight:
   Raises:
     ConfigError: if it is none, or its world cannot be made here.
   """
+  if not file.is_file():
+    raise config_lib.ConfigError(f'There is no file {file}.')
   try:
     with np.load(file) as arrays:
       flat = dict(arrays)
@@ -54,9 +56,7 @@ def read(file: pathlib.Path) -> Flight:
     TypeError,
     zipfile.BadZipFile,
   ) as error:
-    raise config_lib.ConfigError(
-      f'{file} is not a flight record: {error}.'
-    ) from error
+    raise config_lib.ConfigError(f'{file} is not a flight record.') from error
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=1)
   (world,) = parts.make_worlds(one)
   with contextlib.closing(world):

@@ -163,7 +163,8 @@ def test_what_is_no_record_is_refused(contents, tmp_path):
   file = tmp_path / 'flight.npz'
   if contents is not None:
     file.write_bytes(contents)
-  with pytest.raises(config_lib.ConfigError, match='is not a flight record'):
+  match = 'There is no file' if contents is None else 'is not a flight record'
+  with pytest.raises(config_lib.ConfigError, match=match):
     replay.main([str(file)])
   with pytest.raises(config_lib.ConfigError, match='Name one file'):
     replay.main([])

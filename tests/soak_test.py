@@ -1,5 +1,7 @@
 """The soak: what it samples, and what it says of the samples."""
 
+import pathlib
+import subprocess
 import sys
 import time
 
@@ -48,3 +50,15 @@ def test_a_process_that_does_not_end_in_order_is_said(code, sentence):
   with pytest.raises(RuntimeError, match=sentence):
     soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.1)
   assert time.monotonic() - start < 20
+
+
+def test_where_nothing_can_be_written_nothing_is_trained():
+  result = subprocess.run(
+    [sys.executable, '-m', 'experiments.soak', '--out=/proc/none/x', '--'],
+    cwd=pathlib.Path(__file__).parent.parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.returncode == 2, result.stderr
+  assert result.stderr == 'error: Cannot write to --out=/proc/none/x.\n'
