@@ -7,9 +7,9 @@ with SIGTERM; `soak.csv` and `soak.json` are left in --out.
 """
 
 from collections.abc import Sequence
+import contextlib
 import csv
 import json
-import os
 import pathlib
 import platform
 import signal
@@ -97,13 +97,17 @@ def main(arguments: list[str]) -> None:
   if flags.FLAGS.seconds < 8 * flags.FLAGS.every:
     raise config_lib.ConfigError('--seconds is too short for 8 samples.')
   command = [sys.executable, '-m', 'experiments.train', *arguments]
-  if not os.access(_existing(out), os.W_OK):
-    raise config_lib.ConfigError(f'Cannot write to --out={out}.')
   try:
+    out.mkdir(parents=True, exist_ok=True)
     samples = watch(command, flags.FLAGS.seconds, flags.FLAGS.every)
+  except OSError as error:
+    raise config_lib.ConfigError(
+      f'Cannot write to --out={out}: {error.strerror}.'
+    ) from error
   except RuntimeError as error:
+    with contextlib.suppress(OSError):  # It stays if there is anything in it.
+      out.rmdir()
     sys.exit(str(error))
-  out.mkdir(parents=True, exist_ok=True)
   with open(out / 'soak.csv', 'w', newline='') as file:
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow(Sample._fields)
@@ -115,12 +119,6 @@ def main(arguments: list[str]) -> None:
   }
   (out / 'soak.json').write_text(json.dumps(record, indent=2) + '\n')
   print(json.dumps(record, indent=2))
-
-
-def _existing(folder: pathlib.Path) -> pathlib.Path:
-  """The folder, or the nearest above it that exists."""
-  folder = folder.absolute()
-  return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _sample(process: psutil.Process, now: float) -> Sample:

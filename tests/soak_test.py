@@ -61,4 +61,6 @@ def test_where_nothing_can_be_written_nothing_is_trained():
     check=False,
   )
   assert result.returncode == 2, result.stderr
-  assert result.stderr == 'error: Cannot write to --out=/proc/none/x.\n'
+  assert result.stderr == (
+    'error: Cannot write to --out=/proc/none/x: No such file or directory.\n'
+  )
