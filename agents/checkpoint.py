@@ -28,7 +28,7 @@ class Writer:
   """Writes checkpoints in the background; the newest `keep` stay."""
 
   def __init__(self, directory: pathlib.Path, keep: int = 3):
-    """What a killed writer left half written in `directory` is removed."""
+    """What a killed writer left half written is removed by the first save."""
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
       options=ocp.CheckpointManagerOptions(
