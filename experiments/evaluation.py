@@ -99,7 +99,7 @@ def _evaluate(options: Options) -> dict[str, Any]:
     record = {
       'env': config.env,
       'num_updates': num_updates,
-      'num_frames': int(flat['num_frames']),
+      'num_frames': int(flat['statistics/num_frames']),
       'num_episodes': options.num_episodes,
       'num_envs': world.num_envs,
       'greedy': options.greedy,

@@ -15,16 +15,24 @@ Actors = tuple[actor.ActorState, ...]  # In the order of their numbers.
 
 
 class RunState(NamedTuple):
-  """A run after `num_updates` updates."""
+  """A run between two updates."""
 
   train_state: learner.TrainState
   # Under --lag: those of the updates before, oldest first, that batches to come
   # act on.
   older_params: tuple[Any, ...]
-  num_updates: int
-  num_frames: int
   actors: Actors  # After the rollouts that were learnt from.
   statistics: statistics.State
+
+  @property
+  def num_updates(self) -> int:
+    """Made so far."""
+    return self.statistics.num_updates
+
+  @property
+  def num_frames(self) -> int:
+    """Environment frames learnt from so far."""
+    return self.statistics.num_frames
 
 
 def initial(
@@ -35,7 +43,7 @@ def initial(
     actor.ActorState(jax.random.fold_in(key, actor_id), None)
     for actor_id in range(config.num_actors)
   )
-  return RunState(train_state, (), 0, 0, actors, statistics.initial())
+  return RunState(train_state, (), actors, statistics.initial())
 
 
 def after(
@@ -49,8 +57,6 @@ def after(
   return RunState(
     train_state=progress.train_state,
     older_params=older_params,
-    num_updates=progress.num_updates,
-    num_frames=progress.num_frames,
     actors=tuple(states.values()),
     statistics=of_rows,
   )
@@ -73,7 +79,7 @@ def restore(
   Raises:
     CheckpointError: if what was saved does not fit.
   """
-  num_updates = int(flat['num_updates'])
+  num_updates = int(flat['statistics/num_updates'])
   params = template.train_state.params
   actors = tuple(
     state._replace(carry=carry if _has(flat, f'actors/{i}/carry') else None)

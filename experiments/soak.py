@@ -56,11 +56,20 @@ def watch(command: Sequence[str], seconds: float, every: float) -> list[Sample]:
   except psutil.NoSuchProcess:  # Between two looks at it.
     raise RuntimeError(f'It ended after {now:.0f} s.') from None
   finally:
-    process.send_signal(signal.SIGTERM)
-    status = process.wait(_STOP_SECONDS)
+    status = _stop(process)
   if status != 128 + signal.SIGTERM:
     raise RuntimeError(f'It ended with status {status}.')
   return samples
+
+
+def _stop(process: subprocess.Popen) -> int:
+  """Its exit status; who does not heed SIGTERM is killed."""
+  process.send_signal(signal.SIGTERM)
+  try:
+    return process.wait(_STOP_SECONDS)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    return process.wait()
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -17,14 +17,8 @@ class Stopped(Exception):  # noqa: N818
     self.signum = signum
 
 
-class Request:
-  """Whether a signal came, and which."""
-
-  signum: int | None = None
-
-
 @contextlib.contextmanager
-def on_signal(stop: Callable[[], None]) -> Iterator[Request]:
+def on_signal(stop: Callable[[], None]) -> Iterator[None]:
   """Calls `stop` on the first signal; the next one finds the old handlers.
 
   So a second Ctrl-C interrupts at once. Python hears signals in its main thread
@@ -33,10 +27,10 @@ def on_signal(stop: Callable[[], None]) -> Iterator[Request]:
   Raises:
     Stopped: on leaving without another exception, if a signal came.
   """
-  request = Request()
   if threading.current_thread() is not threading.main_thread():
-    yield request
+    yield
     return
+  received = []
   old = {signum: signal.getsignal(signum) for signum in _SIGNALS}
 
   def restore():
@@ -45,15 +39,15 @@ def on_signal(stop: Callable[[], None]) -> Iterator[Request]:
 
   def handle(signum, frame):
     del frame
-    request.signum = signum
+    received.append(signum)
     restore()
     stop()
 
   for signum in _SIGNALS:
     signal.signal(signum, handle)
   try:
-    yield request
+    yield
   finally:
     restore()
-  if request.signum is not None:
-    raise Stopped(request.signum)
+  if received:
+    raise Stopped(received[0])

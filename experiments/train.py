@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import flags
 import jax
+import optax
 
 from agents import actor
 from agents import agent as agent_lib
@@ -46,11 +47,12 @@ def train(config: config_lib.Config) -> statistics.Summary:
     logdir_lib.check_goes_on(config, logdir)
     saved = checkpointing.newest(logdir / 'checkpoints')
     worlds = parts.make_worlds(
-      config, int(saved['num_updates']) if saved else 0
+      config, int(saved['statistics/num_updates']) if saved else 0
     )
     agent = parts.make_agent(config, worlds[0])
-    update = parts.make_update(config, agent, parts.make_optimizer(config))
-    run = _begin(config, agent, worlds, saved)
+    optimizer = parts.make_optimizer(config)
+    update = parts.make_update(config, agent, optimizer)
+    run = _begin(config, agent, optimizer, worlds, saved)
     logdir_lib.record(config, logdir)
     if _is_over(config, run, logdir):
       for world in worlds:
@@ -65,13 +67,13 @@ def train(config: config_lib.Config) -> statistics.Summary:
 def _begin(
   config: config_lib.Config,
   agent: agent_lib.Agent,
+  optimizer: optax.GradientTransformation,
   worlds: list[environment.Environment],
   saved: checkpoint.Flat | None,
 ) -> run_state.RunState:
   """A new run, or the one that was saved."""
   devices = jax.local_devices()
   init_key, actors_key = jax.random.split(jax.random.key(config.seed))
-  optimizer = parts.make_optimizer(config)
   train_state = learner.init(agent, optimizer, init_key, devices)
   run = run_state.initial(config, train_state, actors_key)
   if saved is None:

@@ -25,8 +25,6 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '0'
 @pytest.fixture
 def one_device(monkeypatch):
   """A run sees one device alone."""
-  import jax  # pylint: disable=g-import-not-at-top
+  from tests import running  # Imports jax.
 
-  devices = jax.local_devices()[:1]
-  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
-  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+  running.see_one_device(monkeypatch)

@@ -38,7 +38,10 @@ def write_run(logdir, change=lambda params: params, **settings):
   with contextlib.closing(checkpoint.Writer(logdir / 'checkpoints')) as writer:
     for step in (3, 7):
       params = change(jax.jit(agent.init)(jax.random.key(step)))
-      tree = {'train_state': {'params': params}, 'num_frames': 100 * step}
+      tree = {
+        'train_state': {'params': params},
+        'statistics': {'num_frames': 100 * step},
+      }
       writer.save(step, tree)
   return logdir
 

@@ -137,9 +137,7 @@ def straight(tmp_path_factory):
   """A run that nothing befell, on which the others are held."""
   logdir = tmp_path_factory.mktemp('straight') / 'run'
   with pytest.MonkeyPatch.context() as monkeypatch:
-    devices = jax.local_devices()[:1]
-    monkeypatch.setattr(jax, 'local_devices', lambda: devices)
-    monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+    running.see_one_device(monkeypatch)
     train_with(monkeypatch, logdir)
   return logdir
 

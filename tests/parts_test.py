@@ -254,7 +254,8 @@ def test_the_store_holds_what_the_next_batches_act_on():
     agent, parts.make_optimizer(config), jax.random.key(0), devices
   )
   run = run_state.initial(config, state, jax.random.key(1))
-  run = run._replace(num_updates=7, older_params=(5.0, 6.0))
+  counters = run.statistics._replace(num_updates=7)
+  run = run._replace(statistics=counters, older_params=(5.0, 6.0))
   store = parts.make_store(config, run, devices)
   assert [version for version, _ in store.versions] == [5, 6, 7]
   assert [params for _, params in store.versions[:2]] == [5.0, 6.0]

@@ -128,4 +128,4 @@ def test_on_envpools_worlds_a_killed_run_goes_on_with_new_episodes(tmp_path):
   run_to_the_end(logdir, **settings)
   updates = [int(row['num_updates']) for row in comparing.read_rows(logdir)]
   assert updates[:-1] == list(range(7, updates[-1], 7))
-  assert int(comparing.read_state(logdir)['num_frames']) >= 30_000
+  assert int(comparing.read_state(logdir)['statistics/num_frames']) >= 30_000

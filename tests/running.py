@@ -34,6 +34,13 @@ def config_for(**settings):
   )
 
 
+def see_one_device(monkeypatch):
+  """What asks for all local devices finds the first."""
+  devices = jax.local_devices()[:1]
+  monkeypatch.setattr(jax, 'local_devices', lambda: devices)
+  monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+
+
 @contextlib.contextmanager
 def pipeline(worlds, agent, params, **settings):
   """Actors running on `worlds`; gives (queue, store)."""

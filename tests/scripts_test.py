@@ -164,6 +164,10 @@ def test_bad_input_gets_a_sentence(flags, sentence, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+def test_without_a_log_directory_too_bad_input_gets_a_sentence():
+  assert_refused(run_train('--env=Pong-v5'), 'needs a --preset')
+
+
 def test_a_batch_that_does_not_divide_over_devices(tmp_path):
   result = run_train(f'--logdir={tmp_path / "run"}', devices=3)
   assert_refused(result, 'does not divide over the 3 devices')

@@ -10,6 +10,7 @@ import pytest
 from experiments import soak
 
 SLEEP = 'import time; time.sleep(60)'
+DEAF = 'import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); ' + SLEEP
 
 
 def test_a_growing_process_is_told_from_a_flat_one():
@@ -43,9 +44,16 @@ def test_a_process_is_watched_and_asked_to_stop():
 
 @pytest.mark.parametrize(
   'code,sentence',
-  (('pass', 'It ended after'), (SLEEP, 'It ended with status -15')),
+  (
+    ('pass', 'It ended after'),
+    (SLEEP, 'It ended with status -15'),
+    (DEAF, 'It ended with status -9'),
+  ),
 )
-def test_a_process_that_does_not_end_in_order_is_said(code, sentence):
+def test_a_process_that_does_not_end_in_order_is_said(
+  code, sentence, monkeypatch
+):
+  monkeypatch.setattr(soak, '_STOP_SECONDS', 1.0)
   start = time.monotonic()
   with pytest.raises(RuntimeError, match=sentence):
     soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.1)
