@@ -93,8 +93,7 @@ class RunLogger:
     """Opens metrics.csv behind the rows that stand; gives them."""
     path = self._logdir / 'metrics.csv'
     path.touch()
-    last_row = self.state.num_updates - self.state.interval.num_updates
-    rows = metrics_file.cut(path, last_row)
+    rows = metrics_file.cut(path, self.state.num_updates)
     self._file = open(path, 'a', newline='')
     self._csv = csv.DictWriter(self._file, metrics_file.COLUMNS)
     return rows
