@@ -163,6 +163,6 @@ def test_half_written_checkpoints_are_not_seen_and_are_removed(tmp_path):
   torn = tmp_path / '2.orbax-checkpoint-tmp'
   torn.mkdir()
   assert checkpoint.read_newest(tmp_path)[0] == 1
-  save(tmp_path, 2)
+  save(tmp_path, 3)
   assert not torn.exists()
-  assert checkpoint.steps(tmp_path) == [1, 2]
+  assert checkpoint.steps(tmp_path) == [1, 3]
