@@ -75,6 +75,29 @@ def carry_template(env: Any, core_state: Any) -> Carry | None:
   return carry
 
 
+def step(
+  env: Any,
+  act: Callable[..., Any],
+  params: Any,
+  key: Array,
+  row: trajectory.Row,
+  core_state: Any,
+) -> tuple[trajectory.Row, Any, Array]:
+  """Acts on an arrival `[B]` and steps the environments to the next one.
+
+  Only actions come back from the device; log-probabilities, which no agent
+  reads, stay there.
+
+  Returns:
+    The next row, the core state on entering it, and the next step's key.
+  """
+  seen = row._replace(log_prob=())
+  output, core_state, key = act(params, key, seen, core_state)
+  action = np.asarray(output.action)
+  row = trajectory.Row(env.step(action), action, output.log_prob)
+  return row, core_state, key
+
+
 def rollouts(
   env: Any,
   act: Callable[..., Any],
@@ -110,12 +133,7 @@ def rollouts(
     core_state, key = jax.device_put((core_state, key), _device(params))
     entering, rows = core_state, [row]
     for _ in range(unroll_length):
-      # Only actions come back at every step; log-probabilities, which no agent
-      # reads, once a rollout.
-      seen = row._replace(log_prob=())
-      output, core_state, key = act(params, key, seen, core_state)
-      action = np.asarray(output.action)
-      row = trajectory.Row(env.step(action), action, output.log_prob)
+      row, core_state, key = step(env, act, params, key, row, core_state)
       rows.append(row)
     stacked = jax.tree.map(lambda *xs: np.stack(xs), *jax.device_get(rows))
     totals, returns, lengths = episodes.accumulate(totals, stacked)

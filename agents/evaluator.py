@@ -14,6 +14,7 @@ import dm_env
 import jax
 import numpy as np
 
+from agents import actor
 from agents import episodes
 from agents import trajectory
 
@@ -76,11 +77,8 @@ def _arrivals(
   totals = episodes.zero_totals(env.num_envs)
   while True:
     yield row.timestep, totals
-    # As an actor sees a row, so that both share what is compiled.
-    seen = row._replace(log_prob=())
-    output, core_state, key = act(params, key, seen, core_state)
-    action = np.asarray(output.action)
-    before, row = row, trajectory.Row(env.step(action), action, ())
+    before = row
+    row, core_state, key = actor.step(env, act, params, key, row, core_state)
     totals, _, _ = episodes.accumulate(totals, _outcomes(before, row))
 
 

@@ -27,6 +27,8 @@ Array = jax.Array
 Metrics = dict[str, Any]
 
 AXIS = 'learners'
+# The metrics that are finite as long as an update is.
+NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')
 
 
 class TrainState(NamedTuple):
@@ -250,5 +252,4 @@ def _sharding(devices: Sequence[Any], *axes: str) -> jax.sharding.NamedSharding:
 
 
 def _finite(metrics: Metrics) -> Array:
-  norms = ('loss', 'grad_norm', 'update_norm', 'param_norm')
-  return jnp.isfinite(jnp.array([metrics[name] for name in norms])).all()
+  return jnp.isfinite(jnp.array([metrics[name] for name in NORMS])).all()

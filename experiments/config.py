@@ -7,6 +7,8 @@ overrides both.
 
 import dataclasses
 import difflib
+import os
+import pathlib
 from typing import Any
 
 
@@ -201,6 +203,11 @@ def changes(old: dict[str, Any], new: Config) -> list[str]:
     if not field.metadata['may_change']
     and old.get(field.name, field.default) != getattr(new, field.name)
   ]
+
+
+def path(text: str) -> pathlib.Path:
+  """A path as a user writes it: ~ is home."""
+  return pathlib.Path(os.path.expanduser(text))
 
 
 def did_you_mean(name: str, known: Any) -> str:

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -87,7 +86,7 @@ def evaluate(options: Options) -> dict[str, Any]:
 
 
 def _evaluate(options: Options) -> dict[str, Any]:
-  logdir = pathlib.Path(os.path.expanduser(options.logdir))
+  logdir = config_lib.path(options.logdir)
   config = read_config(logdir)
   num_updates, flat = read_checkpoint(logdir / 'checkpoints', options.step)
   settings = world_settings(config.env, options)
@@ -116,7 +115,7 @@ def _watching(options: Options, world: environment.Environment) -> Any:
   if not options.video:
     return contextlib.nullcontext()
   return video.recording(
-    pathlib.Path(os.path.expanduser(options.video)),
+    config_lib.path(options.video),
     functools.partial(world.render, 0),
     options.video_episodes,
   )

@@ -20,8 +20,6 @@ from experiments import atomic
 from experiments import config as config_lib
 from experiments import run_state
 
-NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')
-
 
 class NonFiniteError(ArithmeticError):
   """An update is not finite; says what, and where its inputs are."""
@@ -72,8 +70,7 @@ class FlightRecorder:
       raise self._stopped(str(error).split('\n')[0]) from error
     metrics = dict(metrics)
     if not metrics.pop('finite'):
-      norms = ', '.join(f'{name} {metrics[name]:g}' for name in NORMS)
-      raise self._stopped(norms)
+      raise self._stopped(norms(metrics))
     return new_state, metrics
 
   def _stopped(self, what: str) -> NonFiniteError:
@@ -97,3 +94,8 @@ class FlightRecorder:
     flat['config'] = np.array(json.dumps(dataclasses.asdict(self._config)))
     with atomic.replacing(self._file) as path, open(path, 'wb') as file:
       np.savez(file, **flat)
+
+
+def norms(metrics: learner.Metrics) -> str:
+  """An update's norms, as a line."""
+  return ', '.join(f'{name} {metrics[name]:g}' for name in learner.NORMS)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import os
-import pathlib
 import sys
 from typing import Any
 
@@ -80,7 +78,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 def _recorded(path: str | None) -> dict[str, Any] | None:
   if not path:
     return None
-  return logdir.recorded(pathlib.Path(os.path.expanduser(path)))
+  return logdir.recorded(config_lib.path(path))
 
 
 def _check_preset_given(values: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ def claimed(config: config_lib.Config) -> Iterator[pathlib.Path]:
   Raises:
     ConfigError: if it cannot be written, or another run is using it.
   """
-  logdir = pathlib.Path(os.path.expanduser(config.logdir or _new_name(config)))
+  logdir = config_lib.path(config.logdir or _new_name(config))
   is_new = not logdir.exists()
   try:
     lock = _make_and_lock(logdir)

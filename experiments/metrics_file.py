@@ -58,11 +58,14 @@ def cell(value: Any) -> str:
   return '' if np.isnan(value) else f'{value:.9g}'
 
 
-def number(text: str) -> Any:
-  """What `cell` wrote: a float, NaN for nothing, counts for a histogram."""
-  if ' ' in text:
-    return np.array(text.split(), float)
+def number(text: str) -> float:
+  """What `cell` wrote of a number; NaN for nothing."""
   return float(text) if text else float('nan')
+
+
+def counts(text: str) -> np.ndarray:
+  """What `cell` wrote of a histogram, `[bins]`; no bins for nothing."""
+  return np.array(text.split(), float)
 
 
 def read(path: pathlib.Path) -> list[dict[str, str]]:

@@ -8,7 +8,6 @@ somewhere inside.
 """
 
 from collections.abc import Sequence
-import os
 import pathlib
 
 from absl import flags
@@ -120,13 +119,9 @@ def _returns_axes() -> tuple[figure.Figure, axes_lib.Axes]:
 
 def main(arguments: Sequence[str]) -> None:
   """Draws the runs that the arguments name."""
-  folders = [_path(name) for name in arguments]
-  for path in draw(folders, _path(flags.FLAGS.out)):
+  folders = [config_lib.path(name) for name in arguments]
+  for path in draw(folders, config_lib.path(flags.FLAGS.out)):
     print(path)
-
-
-def _path(name: str) -> pathlib.Path:
-  return pathlib.Path(os.path.expanduser(name))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@ python -m experiments.replay runs/b/flight.npz
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -89,10 +88,7 @@ def replay(flight: Flight) -> findings.Finding | None:
   first = flight.num_updates + 2 - len(flight.inputs)
   for number, inputs in enumerate(flight.inputs, first):
     _, metrics = update(*inputs)
-    norms = ', '.join(
-      f'{name} {metrics[name]:g}' for name in flight_recorder.NORMS
-    )
-    print(f'Update {number:,}: {norms}')
+    print(f'Update {number:,}: {flight_recorder.norms(metrics)}')
   return nonfinite.first_nonfinite(flight.update, *flight.inputs[-1])
 
 
@@ -100,7 +96,7 @@ def main(arguments: list[str]) -> None:
   """Replays the record that the command line names."""
   if len(arguments) != 1:
     raise config_lib.ConfigError('Name one file: a flight.npz.')
-  finding = replay(read(pathlib.Path(os.path.expanduser(arguments[0]))))
+  finding = replay(read(config_lib.path(arguments[0])))
   if finding is None:
     print('Recomputed here, every array is finite.')
   else:

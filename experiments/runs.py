@@ -1,5 +1,6 @@
 """Recorded runs, found and read back."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import pathlib
@@ -32,24 +33,29 @@ class Run(NamedTuple):
 
   def column(self, name: str) -> np.ndarray:
     """Numbers, `[rows]`; NaN where a cell is empty or not finite."""
-    cells = [row.get(name) or 'nan' for row in self.rows]
-    values = np.array([_number(cell, self._path) for cell in cells])
+    values = np.array(self._read(metrics_file.number, name))
     return np.where(np.isfinite(values), values, np.nan)
 
   def histogram(self, name: str) -> np.ndarray:
     """Counts of a column of histograms, added up over the rows, `[bins]`.
 
-    Cells hold counts separated by spaces, as many as the row had need of.
+    A row has as many bins as it had need of.
     """
-    cells = [(row.get(name) or '').split() for row in self.rows]
-    sums = np.zeros(max(map(len, cells), default=0))
-    for cell in cells:
-      sums[: len(cell)] += [_number(count, self._path) for count in cell]
+    histograms = self._read(metrics_file.counts, name)
+    sums = np.zeros(max(map(len, histograms), default=0))
+    for counts in histograms:
+      sums[: len(counts)] += counts
     return sums
 
-  @property
-  def _path(self) -> pathlib.Path:
-    return self.logdir / 'metrics.csv'
+  def _read(self, parse: Callable[[str], Any], name: str) -> list[Any]:
+    """What `parse` makes of a column's cells."""
+    cells = [row.get(name) or '' for row in self.rows]
+    try:
+      return [parse(cell) for cell in cells]
+    except ValueError as error:
+      raise config_lib.ConfigError(
+        f'{self.logdir / "metrics.csv"} holds what is no number: {error}.'
+      ) from error
 
 
 def read_all(folders: Sequence[pathlib.Path]) -> list[Run]:
@@ -104,15 +110,6 @@ def read_rows(metrics_csv: pathlib.Path) -> list[dict[str, str]]:
   """The whole rows; none of a table that is not about frames."""
   rows = metrics_file.read(metrics_csv)
   return [row for row in rows if row.get('num_frames')]
-
-
-def _number(text: str, path: pathlib.Path) -> float:
-  try:
-    return float(text)
-  except ValueError as error:
-    raise config_lib.ConfigError(
-      f'{path} holds {text!r}, which is no number.'
-    ) from error
 
 
 def _find(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import contextlib
 import csv
 import json
-import pathlib
 import platform
 import signal
 import statistics
@@ -100,7 +99,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
   """Watches a training with these flags."""
-  out = pathlib.Path(flags.FLAGS.out)
+  out = config_lib.path(flags.FLAGS.out)
   if not flags.FLAGS.out:
     raise config_lib.ConfigError('--out is missing: where to?')
   if flags.FLAGS.seconds < 8 * flags.FLAGS.every:

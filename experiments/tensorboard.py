@@ -29,15 +29,18 @@ class Events:
 
     From what is written there, so that events written anew are the same.
     """
-    numbers = {name: metrics_file.number(row[name]) for name in row}
     event = event_pb2.Event(
-      step=int(numbers['num_frames']), wall_time=numbers['wall_time']
+      step=int(row['num_frames']),
+      wall_time=metrics_file.number(row['wall_time']),
     )
-    for name, value in numbers.items():
+    for name, text in row.items():
       if name in metrics_file.HISTOGRAMS:
-        event.summary.MergeFrom(_histogram(name, np.atleast_1d(value)))
-      elif name not in ('num_frames', 'wall_time') and np.isfinite(value):
-        event.summary.MergeFrom(summary.scalar(name, value))
+        counts = metrics_file.counts(text)
+        event.summary.MergeFrom(_histogram(name, counts))
+      elif name not in ('num_frames', 'wall_time'):
+        value = metrics_file.number(text)
+        if np.isfinite(value):
+          event.summary.MergeFrom(summary.scalar(name, value))
     self._writer.write_event(event)
 
   def flush(self) -> None:

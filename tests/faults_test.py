@@ -145,20 +145,13 @@ def straight(tmp_path_factory):
 def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
   """Trains on one world of Catch, in lock-step, that is at fault once."""
   monkeypatch.setattr(parts, 'make_worlds', lambda *args: [FaultyCatch(fault)])
-  config = running.config_for(
-    **dict(
-      num_actors=1,
-      envs_per_actor=8,
-      batch_size=8,
-      lag=0,
-      num_frames=4_000,
-      log_updates=5,
-      checkpoint_seconds=0.0,
-      logdir=str(logdir),
-    )
-    | settings
+  small = dict(
+    num_frames=4_000,
+    log_updates=5,
+    checkpoint_seconds=0.0,
+    logdir=str(logdir),
   )
-  return train.train(config)
+  return train.train(running.one_actor_config(**(small | settings)))
 
 
 def assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight):

@@ -17,14 +17,8 @@ from tests import running
 
 
 def train_into(logdir, **settings):
-  config = running.config_for(
-    num_actors=1,
-    envs_per_actor=8,
-    batch_size=8,
-    lag=0,
-    num_frames=2_000,
-    logdir=str(logdir),
-    **settings,
+  config = running.one_actor_config(
+    num_frames=2_000, logdir=str(logdir), **settings
   )
   return train.train(config)
 
@@ -122,7 +116,7 @@ def test_a_finite_update_passes_through_and_writes_nothing(tmp_path):
 
 def test_the_inputs_of_the_last_three_updates_are_kept(tmp_path):
   def last_is_not(state, trajectory, rate):
-    norms = dict.fromkeys(flight_recorder.NORMS, np.float32(np.inf))
+    norms = dict.fromkeys(learner.NORMS, np.float32(np.inf))
     return state, norms | {'finite': np.array(rate < 5.0)}
 
   recorder = recorder_of(last_is_not, tmp_path)
@@ -140,9 +134,9 @@ def test_the_inputs_of_the_last_three_updates_are_kept(tmp_path):
       assert saved[f'inputs/{i}/learning_rate'] == i + 3
 
 
-@pytest.mark.parametrize('name', flight_recorder.NORMS)
+@pytest.mark.parametrize('name', learner.NORMS)
 def test_every_norm_is_watched(name):
-  metrics = dict.fromkeys(flight_recorder.NORMS, 1.0)
+  metrics = dict.fromkeys(learner.NORMS, 1.0)
   assert learner._finite(metrics)
   for value in (np.inf, -np.inf, np.nan):
     assert not learner._finite(metrics | {name: value})
@@ -150,7 +144,7 @@ def test_every_norm_is_watched(name):
 
 def test_what_cannot_be_written_is_said_with_the_sentence(tmp_path):
   def not_finite(*args):
-    norms = dict.fromkeys(flight_recorder.NORMS, np.nan)
+    norms = dict.fromkeys(learner.NORMS, np.nan)
     return args[0], norms | {'finite': np.array(False)}
 
   recorder = recorder_of(not_finite, tmp_path / 'gone')
@@ -182,7 +176,7 @@ def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   trajectory = jax.tree.map(lambda x: x[None], trajectory)
   run = type('Run', (), dict(num_updates=0, actors=()))
   recorder = flight_recorder.FlightRecorder(
-    lambda *args: (None, dict.fromkeys((*flight_recorder.NORMS, 'finite'), 0)),
+    lambda *args: (None, dict.fromkeys((*learner.NORMS, 'finite'), 0)),
     dataclasses.replace(config, logdir=str(tmp_path)),
     run,
     tmp_path / 'flight.npz',

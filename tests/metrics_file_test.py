@@ -64,4 +64,6 @@ def test_nothing_and_histograms_come_back():
   assert np.isnan(metrics_file.number(''))
   counts = np.array([3, 0, 1234567], np.float32)
   assert metrics_file.cell(counts) == '3 0 1234567'
-  np.testing.assert_array_equal(metrics_file.number('3 0 1234567'), counts)
+  np.testing.assert_array_equal(metrics_file.counts('3 0 1234567'), counts)
+  assert metrics_file.counts('3').shape == (1,)
+  assert metrics_file.counts('').shape == (0,)

@@ -34,6 +34,12 @@ def config_for(**settings):
   )
 
 
+def one_actor_config(**settings):
+  """One actor in lock-step, whose rollout is a batch."""
+  one = dict(num_actors=1, envs_per_actor=8, batch_size=8, lag=0)
+  return config_for(**(one | settings))
+
+
 def see_one_device(monkeypatch):
   """What asks for all local devices finds the first."""
   devices = jax.local_devices()[:1]
