@@ -1,13 +1,13 @@
 """A two-dimensional convolution whose gradient is fast on CPU too.
 
 Same parameters, same value and same gradient as `hk.Conv2D`. On CPU XLA's
-convolution is fast forward and several times slower backward, and slower still
-inside a loop. So there the differentiated convolution is a matrix product over
-patches: stride s becomes depth (s x s blocks of pixels turned into channels),
-then the k/s x k/s shifted views are laid side by side. Other platforms keep
-XLA's own, and so does acting everywhere.
+convolution is fast forward and several times slower backward. So there the
+gradient is made of what is fast: stride s becomes depth (s x s blocks of pixels
+turned into channels); the inputs' gradient is then a forward convolution, the
+weights' one matrix product. Other platforms keep XLA's own.
 """
 
+from collections.abc import Sequence
 import functools
 
 import haiku as hk
@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
+
+_NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 
 class Conv2D(hk.Module):
@@ -58,28 +60,23 @@ def conv2d(inputs: Array, w: Array, stride: int, padding: str) -> Array:
 
 
 def _conv2d_fwd(inputs, w, stride, padding):
-  differentiable = jax.lax.platform_dependent(
-    inputs,
-    w,
-    cpu=lambda x, w: _by_patches(x, w, stride, padding),
-    default=lambda x, w: _plain(x, w, stride, padding),
-  )
-  return differentiable, (inputs, w)
+  return conv2d(inputs, w, stride, padding), (inputs, w)
 
 
 def _conv2d_bwd(stride, padding, residuals, gradient):
   inputs, w = residuals
 
-  def pull_back(conv):
-    def run(x, w, gradient):
-      return jax.vjp(lambda x, w: conv(x, w, stride, padding), x, w)[1](
-        gradient
-      )
+  def xla(inputs, w, gradient):
+    conv = functools.partial(_plain, stride=stride, padding=padding)
+    return jax.vjp(conv, inputs, w)[1](gradient)
 
-    return run
+  def products(inputs, w, gradient):
+    return _pull_back(inputs, w, gradient, stride, padding)
 
+  if w.shape[0] % stride:
+    return xla(inputs, w, gradient)
   return jax.lax.platform_dependent(
-    inputs, w, gradient, cpu=pull_back(_by_patches), default=pull_back(_plain)
+    inputs, w, gradient, cpu=products, default=xla
   )
 
 
@@ -88,31 +85,66 @@ conv2d.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 def _plain(inputs: Array, w: Array, stride: int, padding: str) -> Array:
   return jax.lax.conv_general_dilated(
-    inputs,
-    w,
-    (stride, stride),
-    padding,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    inputs, w, (stride, stride), padding, dimension_numbers=_NHWC
   )
 
 
-def _by_patches(inputs: Array, w: Array, stride: int, padding: str) -> Array:
-  """The same convolution as one matrix product over patches."""
+def _pull_back(
+  inputs: Array, w: Array, gradient: Array, stride: int, padding: str
+) -> tuple[Array, Array]:
+  """The gradients of `inputs` and `w`; stride is turned into depth.
+
+  What is left is a convolution of stride 1 of blocks with a kernel of m x m.
+  """
   k, s = w.shape[0], stride
-  if k % s:
-    return _plain(inputs, w, stride, padding)
-  pads = jax.lax.padtype_to_pads(inputs.shape[1:3], (k, k), (s, s), padding)
-  inputs = jnp.pad(inputs, [(0, 0), *pads, (0, 0)])
-  height, width = [(size - k) // s + 1 for size in inputs.shape[1:3]]
-  blocks = _space_to_depth(
-    inputs[:, : (height - 1) * s + k, : (width - 1) * s + k], s
+  size = inputs.shape[1:3]
+  pads = jax.lax.padtype_to_pads(size, (k, k), (s, s), padding)
+  used = [(n - 1) * s + k for n in gradient.shape[1:3]]
+  # What the last window does not reach is cut off: a negative padding.
+  pads = [(lo, m - n - lo) for (lo, _), m, n in zip(pads, used, size)]
+  padded = _pad(inputs, pads)
+  kernel = _kernel_to_depth(w, s)
+  d_blocks = _input_gradient(kernel, gradient)
+  d_kernel = _weight_gradient(_space_to_depth(padded, s), gradient)
+  d_inputs = _pad(_depth_to_space(d_blocks, s), [(-lo, -hi) for lo, hi in pads])
+  return d_inputs, _kernel_from_depth(d_kernel, s)
+
+
+def _input_gradient(kernel: Array, gradient: Array) -> Array:
+  """The gradient convolved with the kernel turned around."""
+  m = kernel.shape[0]
+  return jax.lax.conv_general_dilated(
+    gradient,
+    kernel[::-1, ::-1].swapaxes(2, 3),
+    (1, 1),
+    [(m - 1, m - 1)] * 2,
+    dimension_numbers=_NHWC,
   )
-  shifts = range(k // s)
-  patches = jnp.concatenate(
-    [blocks[:, i : i + height, j : j + width] for i in shifts for j in shifts],
-    -1,
+
+
+def _weight_gradient(blocks: Array, gradient: Array) -> Array:
+  """One product over a long axis: `[m D, N H W'] x [N H W', m C]`.
+
+  Blocks `[N, H, W, C]` are laid side by side as a window moves along a row,
+  gradients `[N, H', W', D]` as it moves down a column, so that neither is m x m
+  times as large as it was.
+  """
+  height, width = gradient.shape[1:3]
+  m = blocks.shape[1] - height + 1
+  along = jnp.concatenate([blocks[:, :, j : j + width] for j in range(m)], -1)
+  down = jnp.concatenate(
+    [_pad(gradient, [(i, m - 1 - i), (0, 0)]) for i in range(m)], -1
   )
-  return patches @ _depth_kernel(w, s)
+  down, along = (x.reshape(-1, x.shape[-1]) for x in (down, along))
+  product = down.T @ along
+  product = product.reshape(m, gradient.shape[-1], m, blocks.shape[-1])
+  return product.transpose(0, 2, 3, 1)
+
+
+def _pad(x: Array, pads: Sequence[tuple[int, int]]) -> Array:
+  """Pads, or cuts, height and width of `[N, H, W, C]`."""
+  config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def _space_to_depth(x: Array, s: int) -> Array:
@@ -122,8 +154,18 @@ def _space_to_depth(x: Array, s: int) -> Array:
   return x.reshape(n, h // s, w // s, s * s * c)
 
 
-def _depth_kernel(w: Array, s: int) -> Array:
-  """The kernel `[k, k, C, D]` as a matrix `[k k C, D]`, in patch order."""
-  k, _, c, d = w.shape
-  w = w.reshape(k // s, s, k // s, s, c, d).transpose(0, 2, 1, 3, 4, 5)
-  return w.reshape(k * k * c, d)
+def _depth_to_space(x: Array, s: int) -> Array:
+  """`[N, H/s, W/s, s s C]` to `[N, H, W, C]`."""
+  n, h, w, _ = x.shape
+  x = x.reshape(n, h, w, s, s, -1).transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(n, h * s, w * s, -1)
+
+
+def _kernel_to_depth(w: Array, s: int) -> Array:
+  """`[k, k, C, D]` to `[k/s, k/s, s s C, D]`."""
+  return jnp.moveaxis(_space_to_depth(jnp.moveaxis(w, 3, 0), s), 0, 3)
+
+
+def _kernel_from_depth(w: Array, s: int) -> Array:
+  """`[k/s, k/s, s s C, D]` to `[k, k, C, D]`."""
+  return jnp.moveaxis(_depth_to_space(jnp.moveaxis(w, 3, 0), s), 0, 3)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import conv
+from agents import pool
 
 Array = jax.Array
 Torso = Callable[[Any], Array]
@@ -35,7 +36,7 @@ def deep_torso(image: Array) -> Array:
   x = _as_float(image)
   for channels in (16, 32, 32):
     x = conv.Conv2D(channels, kernel_shape=3)(x)
-    x = hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), 'SAME')
+    x = pool.max_pool(x)
     for _ in range(2):
       x = _residual_block(x, channels)
   x = jax.nn.relu(hk.Flatten()(x))
