@@ -10,7 +10,9 @@ import time
 from typing import Any
 from typing import NamedTuple
 
+import dm_env
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents import agent as agent_lib
@@ -26,7 +28,7 @@ GetParams = Callable[[], tuple[int, Any] | None]
 class Carry(NamedTuple):
   """Where an actor and its environments stand between two rollouts."""
 
-  row: trajectory.Row  # [B, ...]: the last arrival.
+  row: trajectory.Row  # [B, ...]: the last arrival, on the device.
   core_state: Any  # [B, ...]: on entering that row.
   totals: episodes.Totals  # [B]: of the episodes that are running.
   env_state: Any  # From `get_state`.
@@ -82,20 +84,28 @@ def step(
   key: Array,
   row: trajectory.Row,
   core_state: Any,
-) -> tuple[trajectory.Row, Any, Array]:
+) -> tuple[dm_env.TimeStep, trajectory.Row, Any, Array]:
   """Acts on an arrival `[B]` and steps the environments to the next one.
 
-  Only actions come back from the device; log-probabilities, which no agent
-  reads, stay there.
+  An observation crosses to the device once, here, for whoever reads it there;
+  of what the device computes only actions come back.
 
   Returns:
-    The next row, the core state on entering it, and the next step's key.
+    The next timestep; the row of it, on the device; the core state on entering
+    that row; and the next step's key.
   """
-  seen = row._replace(log_prob=())
-  output, core_state, key = act(params, key, seen, core_state)
-  action = np.asarray(output.action)
-  row = trajectory.Row(env.step(action), action, output.log_prob)
-  return row, core_state, key
+  output, core_state, key = act(params, key, row, core_state)
+  timestep = env.step(np.asarray(output.action))
+  arrived = beside(output.action, timestep)
+  row = trajectory.Row(arrived, output.action, output.log_prob)
+  return timestep, row, core_state, key
+
+
+def beside(there: Any, tree: Any) -> Any:
+  """`tree` on the device of the arrays `there`, if they are on one."""
+  leaf = next(iter(jax.tree.leaves(there)), None)
+  sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
+  return jax.device_put(tree, sharding)
 
 
 def rollouts(
@@ -130,18 +140,26 @@ def rollouts(
   while (latest := get_params()) is not None:
     version, params = latest
     wait_seconds = time.monotonic() - ended
-    core_state, key = jax.device_put((core_state, key), _device(params))
-    entering, rows = core_state, [row]
+    row, core_state, key = beside(params, (row, core_state, key))
+    entering, rows, timesteps = core_state, [row], []
     for _ in range(unroll_length):
-      row, core_state, key = step(env, act, params, key, row, core_state)
+      timestep, row, core_state, key = step(
+        env, act, params, key, row, core_state
+      )
       rows.append(row)
-    stacked = jax.tree.map(lambda *xs: np.stack(xs), *jax.device_get(rows))
-    totals, returns, lengths = episodes.accumulate(totals, stacked)
-    unrolls = trajectory.Trajectory(stacked, jax.device_get(entering))
+      timesteps.append(timestep._replace(observation=()))
+    totals, returns, lengths = episodes.accumulate(totals, timesteps)
     state = _state(env, key, Carry(row, core_state, totals, None))
     ended = time.monotonic()
     yield trajectory.Rollout(
-      unrolls, actor_id, version, state, wait_seconds, returns, lengths
+      trajectory=trajectory.Trajectory(_stack(rows), entering),
+      actor_id=actor_id,
+      version=version,
+      state=state,
+      wait_seconds=wait_seconds,
+      num_transitions=_num_transitions(timesteps),
+      episode_returns=returns,
+      episode_lengths=lengths,
     )
 
 
@@ -179,7 +197,12 @@ def _state(env: Any, key: Array, carry: Carry) -> ActorState:
   return ActorState(key, carry._replace(env_state=env_state))
 
 
-def _device(params: Any) -> Any:
-  """Where the parameters are: what acts with them begins there too."""
-  leaf = jax.tree.leaves(params)[0]
-  return leaf.sharding if isinstance(leaf, jax.Array) else None
+def _num_transitions(timesteps: list[dm_env.TimeStep]) -> int:
+  """Agent steps: where an episode begins, the world ignored the action."""
+  return int(sum(np.sum(~trajectory.first(t)) for t in timesteps))
+
+
+@jax.jit
+def _stack(rows: list[trajectory.Row]) -> trajectory.Row:
+  """Rows `[B, ...]` as `[T+1, B, ...]`, once a rollout."""
+  return jax.tree.map(lambda *xs: jnp.stack(xs), *rows)

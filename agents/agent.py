@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import distributions
+from agents import frame_stack
 from agents import networks
 from agents import torsos
 from agents import trajectory
@@ -48,8 +49,9 @@ def make_agent(
   observation_spec: Any,
   action_spec: dm_env.specs.DiscreteArray,
   *,
-  torso: str,
+  torso: str | torsos.Torso,
   use_lstm: bool,
+  num_stacked: int = 1,
 ) -> Agent:
   """An agent for an environment's specs.
 
@@ -57,8 +59,10 @@ def make_agent(
     observation_spec: a pytree of specs of one observation, without a batch
       axis.
     action_spec: of one action.
-    torso: 'shallow', 'deep' or 'mlp'.
+    torso: 'shallow', 'deep' or 'mlp', or a torso of your own.
     use_lstm: whether there is a recurrent core.
+    num_stacked: how many of its last observations the torso sees at once, which
+      must then be images; see `frame_stack`.
 
   Raises:
     ValueError: if there is no such torso, it does not fit the observation, or
@@ -71,11 +75,17 @@ def make_agent(
     )
   policy = distributions.categorical(action_spec.num_values)
   network = networks.make_network(
-    make_torso(torso, observation_spec),
+    make_torso(torso, observation_spec) if isinstance(torso, str) else torso,
     policy.num_outputs,
     action_spec.num_values,
     use_lstm=use_lstm,
   )
+  if num_stacked > 1:
+    if not isinstance(observation_spec, dm_env.specs.Array):
+      raise ValueError(
+        f'Only single images are stacked, no {observation_spec}.'
+      )
+    network = frame_stack.wrap(network, observation_spec, num_stacked)
 
   def init(key: Array) -> Any:
     rows = _one_row(observation_spec)

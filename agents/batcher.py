@@ -1,13 +1,18 @@
-"""Batches for the learner: rollouts side by side, placed while it learns."""
+"""Batches for the learner: rollouts side by side, placed while it learns.
+
+Rollouts lie on the device that acts; nothing here comes back to the host.
+"""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
+import functools
 from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents import trajectory
@@ -48,14 +53,9 @@ def stack(rollouts: Sequence[trajectory.Rollout], num_devices: int) -> Batch:
   Raises:
     ValueError: if the number of environments does not divide over the devices.
   """
-  rows = [rollout.trajectory.rows for rollout in rollouts]
-  cores = [rollout.trajectory.core_state for rollout in rollouts]
   return Batch(
-    trajectory=trajectory.Trajectory(
-      rows=_concatenate(rows, num_devices, axis=1),
-      core_state=_concatenate(cores, num_devices, axis=0),
-    ),
-    num_transitions=sum(trajectory.num_transitions(r) for r in rows),
+    trajectory=_join([r.trajectory for r in rollouts], num_devices),
+    num_transitions=sum(rollout.num_transitions for rollout in rollouts),
     versions=np.array([rollout.version for rollout in rollouts]),
     actors={rollout.actor_id: rollout.state for rollout in rollouts},
     wait_seconds=sum(rollout.wait_seconds for rollout in rollouts),
@@ -92,11 +92,22 @@ def prefetch(
       wake()
 
 
-def _concatenate(trees: Sequence[Any], num_devices: int, axis: int) -> Any:
-  """Joins on the environments' axis; `[D, ...]` in front, one part a device."""
+@functools.partial(jax.jit, static_argnames='num_devices')
+def _join(
+  trajectories: Sequence[trajectory.Trajectory], num_devices: int
+) -> trajectory.Trajectory:
+  """Side by side; `[D, ...]` in front, one part a device."""
 
-  def join(*xs):
-    joined = np.concatenate(xs, axis=axis)
-    return np.stack(np.split(joined, num_devices, axis=axis))
+  def join(axis):
+    def along(*xs):
+      joined = jnp.concatenate(xs, axis)
+      return jnp.stack(jnp.split(joined, num_devices, axis))
 
-  return jax.tree.map(join, *trees)
+    return along
+
+  rows = [each.rows for each in trajectories]
+  core_states = [each.core_state for each in trajectories]
+  return trajectory.Trajectory(
+    rows=jax.tree.map(join(1), *rows),
+    core_state=jax.tree.map(join(0), *core_states),
+  )

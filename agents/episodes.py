@@ -1,5 +1,6 @@
-"""Returns and lengths of whole episodes, counted from the actors' rows."""
+"""Returns and lengths of whole episodes, counted from what the actors see."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import dm_env
@@ -22,24 +23,21 @@ def zero_totals(num_envs: int) -> Totals:
 
 def accumulate(
   totals: Totals,
-  rows: trajectory.Row,
+  timesteps: Iterable[dm_env.TimeStep],
 ) -> tuple[Totals, np.ndarray, np.ndarray]:
-  """Adds a rollout's rows `[T+1, B]`; row 0 was counted with the one before.
+  """Adds the timesteps `[B]` that steps have led to, one after the other.
 
   Returns:
     The new totals, and returns and lengths of the episodes that ended, in
     order.
   """
-  returns, lengths = totals.returns.copy(), totals.lengths.copy()
+  returns, lengths = totals
   ended_returns, ended_lengths = [], []
-  step_types, rewards = trajectory.arrivals(
-    (rows.timestep.step_type, rows.timestep.reward)
-  )
-  for step_type, reward in zip(step_types, rewards, strict=True):
-    first = step_type == dm_env.StepType.FIRST
-    returns = np.where(first, 0.0, returns + reward)
+  for timestep in timesteps:
+    first = trajectory.first(timestep)
+    returns = np.where(first, 0.0, returns + timestep.reward)
     lengths = np.where(first, 0, lengths + 1)
-    last = step_type == dm_env.StepType.LAST
+    last = timestep.step_type == dm_env.StepType.LAST
     ended_returns.append(returns[last])
     ended_lengths.append(lengths[last])
   return (

@@ -73,19 +73,12 @@ def _arrivals(
   env: Any, act: Callable[..., Any], params: Any, core_state: Any, key: Any
 ) -> Iterator[tuple[dm_env.TimeStep, episodes.Totals]]:
   """Plays for ever; each timestep `[B]`, and what the episodes come to then."""
-  row = trajectory.first_row(env.reset())
-  totals = episodes.zero_totals(env.num_envs)
+  timestep, totals = env.reset(), episodes.zero_totals(env.num_envs)
+  row = trajectory.first_row(timestep)
+  row, core_state, key = actor.beside(params, (row, core_state, key))
   while True:
-    yield row.timestep, totals
-    before = row
-    row, core_state, key = actor.step(env, act, params, key, row, core_state)
-    totals, _, _ = episodes.accumulate(totals, _outcomes(before, row))
-
-
-def _outcomes(*rows: trajectory.Row) -> trajectory.Row:
-  """Rows `[B]` stacked to `[T, B]`, without what episodes do not depend on."""
-  bare = [
-    trajectory.Row(row.timestep._replace(observation=()), (), ())
-    for row in rows
-  ]
-  return jax.tree.map(lambda *xs: np.stack(xs), *bare)
+    yield timestep, totals
+    timestep, row, core_state, key = actor.step(
+      env, act, params, key, row, core_state
+    )
+    totals, _, _ = episodes.accumulate(totals, [timestep])

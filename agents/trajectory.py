@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-  """Unrolls of a batch of environments, side by side."""
+  """Unrolls of a batch of environments, side by side; on the device."""
 
   rows: Row  # [T+1, B, ...]
   core_state: Any  # [B, ...]: the core's state on entering row 0.
@@ -45,6 +45,7 @@ class Rollout(NamedTuple):
   version: int  # Updates that had made the parameters it acted on.
   state: Any  # `actor.ActorState` after it: the actor can go on from there.
   wait_seconds: float  # Between the actor's rollout before and this one.
+  num_transitions: int  # Agent steps in it, resets not counted.
   episode_returns: np.ndarray  # [number of episodes that ended in it]
   episode_lengths: np.ndarray  # [same], in agent steps.
 
@@ -60,7 +61,7 @@ class Transitions(NamedTuple):
 
 
 def first(timestep: dm_env.TimeStep) -> Array:
-  """Where an episode begins: the core is reset before consuming it."""
+  """Where an episode begins: what came before is forgotten."""
   return timestep.step_type == dm_env.StepType.FIRST
 
 
@@ -96,11 +97,6 @@ def transitions(rows: Row) -> Transitions:
     discounts=timestep.discount,
     mask=jnp.logical_not(first(timestep)),
   )
-
-
-def num_transitions(rows: Row) -> int:
-  """How many agent steps the rows `[T+1, B]` hold, resets not counted."""
-  return int(np.sum(~arrivals(first(rows.timestep))))
 
 
 def split_bootstrap(xs: Array) -> tuple[Array, Array]:

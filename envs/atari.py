@@ -9,10 +9,14 @@ from envs import environment
 from envs import envpool_env
 
 NOOP_MAX = 30  # Random no-ops, at most, that begin an episode.
+_NUM_STACKED = 4  # Frames that the agent sees at once.
 
 
 class Atari(envpool_env.EnvPool):
-  """A batch of one Atari game: `[84, 84, 4]` bytes, the minimal action set."""
+  """A batch of one Atari game: `[84, 84, 1]` bytes, the minimal action set.
+
+  Four frames are to be seen at once; who sees them stacks them.
+  """
 
   def __init__(
     self,
@@ -22,13 +26,15 @@ class Atari(envpool_env.EnvPool):
     life_loss_ends_episode: bool = True,
     max_episode_steps: int = 27_000,
     noop_max: int = NOOP_MAX,
+    stack_num: int = 1,
     **settings: Any,
   ):
     """Makes the games; `task_id` for instance 'Pong-v5'.
 
     With `life_loss_ends_episode` a lost life has a discount of 0, as in the
     paper's training, yet the game goes on: returns are those of whole games.
-    `settings` are more of EnvPool's own.
+    With `stack_num` 4 EnvPool stacks the frames, four times the bytes:
+    observations are `[84, 84, 4]`. `settings` are more of EnvPool's own.
 
     Raises:
       UnsupportedTaskError: if EnvPool cannot make the game.
@@ -37,6 +43,7 @@ class Atari(envpool_env.EnvPool):
       raise envpool_env.UnsupportedTaskError(
         f'A game begins with at least one no-op, not noop_max={noop_max}.'
       )
+    self.num_stacked = _NUM_STACKED // stack_num
     self._life_loss_ends_episode = life_loss_ends_episode
     self._lives = np.zeros([num_envs], np.int32)
     super().__init__(
@@ -50,8 +57,8 @@ class Atari(envpool_env.EnvPool):
       img_height=84,
       img_width=84,
       gray_scale=True,
-      # and the last 4 of them are seen.
-      stack_num=4,
+      # and the last 4 of them are seen: see `num_stacked`.
+      stack_num=stack_num,
       # Random no-ops, in the paper up to 30, begin an episode,
       noop_max=noop_max,
       # which 27,000 agent steps, 108,000 frames or 30 minutes, cut off.

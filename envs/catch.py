@@ -30,6 +30,7 @@ class Catch:
   """A batch of Catch boards; an `environment.Environment`."""
 
   frames_per_step = 1
+  num_stacked = 1
 
   def __init__(self, num_envs: int, seed: int):
     self.num_envs = num_envs

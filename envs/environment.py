@@ -21,6 +21,7 @@ class Environment(Protocol):
 
   num_envs: int
   frames_per_step: int  # Action repeats: environment frames per agent step.
+  num_stacked: int  # How many of its last observations an agent should see.
 
   def observation_spec(self) -> Any:
     """Specs of one environment's observation: a pytree, no batch axis."""

@@ -26,6 +26,8 @@ class UnsupportedTaskError(ValueError):
 class EnvPool:
   """A batch of one EnvPool task; an `environment.Environment`."""
 
+  num_stacked = 1
+
   def __init__(self, task_id: str, num_envs: int, seed: int, **settings: Any):
     """Makes the environments.
 

@@ -66,6 +66,7 @@ def make_agent(
       world.action_spec(),
       torso=config.torso,
       use_lstm=config.use_lstm,
+      num_stacked=world.num_stacked,
     )
   except ValueError as error:
     raise config_lib.ConfigError(str(error)) from error

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents import batcher
+from agents import trajectory
 from agents import trajectory_queue
 
 
@@ -44,7 +45,7 @@ def test_batches_end_with_the_queue():
 
 def test_environments_that_do_not_divide_are_refused():
   with pytest.raises(ValueError):
-    batcher._concatenate([np.zeros([3, 4])], 3, axis=1)
+    batcher._join([trajectory.Trajectory(np.zeros([3, 4]), ())], 3)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ class CountingEnv:
   """
 
   frames_per_step = 1
+  num_stacked = 1
 
   def __init__(self, actor_id=0, num_envs=2, lengths=(3, 5), truncates=False):
     self.num_envs = num_envs

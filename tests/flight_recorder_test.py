@@ -33,9 +33,8 @@ def poisoned(monkeypatch, one_device):
 
     def place_poisoned(batch):
       if next(count) == 5:
-        rewards = batch.trajectory.rows.timestep.reward.copy()
-        rewards[0, 2, 3] = np.nan
         rows = batch.trajectory.rows
+        rewards = rows.timestep.reward.at[0, 2, 3].set(np.nan)
         rows = rows._replace(timestep=rows.timestep._replace(reward=rewards))
         batch = batch._replace(trajectory=batch.trajectory._replace(rows=rows))
       return place(batch)

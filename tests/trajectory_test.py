@@ -25,6 +25,12 @@ def make_rows(step_types, rewards, discounts=None):
   )
 
 
+def timesteps(step_types, rewards):
+  """The timesteps of `make_rows`, one by one."""
+  rows = make_rows(step_types, rewards)
+  return [dm_env.TimeStep(*fields) for fields in zip(*rows.timestep)]
+
+
 def test_a_transition_is_what_arrives_a_row_later():
   rows = make_rows([FIRST, MID, LAST, FIRST], [0, 1, 2, 0], [1, 1, 0, 1])
   steps = trajectory.transitions(rows)
@@ -33,20 +39,17 @@ def test_a_transition_is_what_arrives_a_row_later():
   np.testing.assert_array_equal(steps.rewards[:, 0], [1, 2, 0])
   np.testing.assert_array_equal(steps.discounts[:, 0], [1, 0, 1])
   np.testing.assert_array_equal(steps.mask[:, 0], [True, True, False])
-  assert trajectory.num_transitions(rows) == 2
 
 
 def test_episodes_are_counted_across_unrolls():
   totals = episodes.zero_totals(1)
   totals, returns, _ = episodes.accumulate(
-    totals, make_rows([FIRST, MID, MID], [0, 1, 2])
+    totals, timesteps([FIRST, MID, MID], [0, 1, 2])
   )
   assert not len(returns)
   totals, returns, lengths = episodes.accumulate(
     totals,
-    make_rows(
-      [MID, LAST, FIRST, MID, LAST, FIRST, MID], [2, 4, 0, 10, 20, 0, 5]
-    ),
+    timesteps([LAST, FIRST, MID, LAST, FIRST, MID], [4, 0, 10, 20, 0, 5]),
   )
   np.testing.assert_array_equal(returns, [7, 30])
   np.testing.assert_array_equal(lengths, [3, 2])
