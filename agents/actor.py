@@ -108,6 +108,12 @@ def beside(there: Any, tree: Any) -> Any:
   return jax.device_put(tree, sharding)
 
 
+@jax.jit
+def stack(rows: list[trajectory.Row]) -> trajectory.Row:
+  """Rows `[B, ...]` as `[T+1, B, ...]`, once a rollout."""
+  return jax.tree.map(lambda *xs: jnp.stack(xs), *rows)
+
+
 def rollouts(
   env: Any,
   act: Callable[..., Any],
@@ -152,7 +158,7 @@ def rollouts(
     state = _state(env, key, Carry(row, core_state, totals, None))
     ended = time.monotonic()
     yield trajectory.Rollout(
-      trajectory=trajectory.Trajectory(_stack(rows), entering),
+      trajectory=trajectory.Trajectory(stack(rows), entering),
       actor_id=actor_id,
       version=version,
       state=state,
@@ -200,9 +206,3 @@ def _state(env: Any, key: Array, carry: Carry) -> ActorState:
 def _num_transitions(timesteps: list[dm_env.TimeStep]) -> int:
   """Agent steps: where an episode begins, the world ignored the action."""
   return int(sum(np.sum(~trajectory.first(t)) for t in timesteps))
-
-
-@jax.jit
-def _stack(rows: list[trajectory.Row]) -> trajectory.Row:
-  """Rows `[B, ...]` as `[T+1, B, ...]`, once a rollout."""
-  return jax.tree.map(lambda *xs: jnp.stack(xs), *rows)

@@ -52,6 +52,7 @@ def make_agent(
   torso: str | torsos.Torso,
   use_lstm: bool,
   num_stacked: int = 1,
+  compute_dtype: Any = jnp.float32,
 ) -> Agent:
   """An agent for an environment's specs.
 
@@ -63,6 +64,7 @@ def make_agent(
     use_lstm: whether there is a recurrent core.
     num_stacked: how many of its last observations the torso sees at once, which
       must then be images; see `frame_stack`.
+    compute_dtype: of the layers of torso and core; see `networks`.
 
   Raises:
     ValueError: if there is no such torso, it does not fit the observation, or
@@ -79,6 +81,7 @@ def make_agent(
     policy.num_outputs,
     action_spec.num_values,
     use_lstm=use_lstm,
+    compute_dtype=compute_dtype,
   )
   if num_stacked > 1:
     if not isinstance(observation_spec, dm_env.specs.Array):

@@ -5,6 +5,8 @@ a recurrent core, the last reward and the last action beside it.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import functools
 from typing import Any
 from typing import NamedTuple
@@ -13,10 +15,13 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from agents import conv
 from agents import torsos
 from agents import trajectory
 
 Array = jax.Array
+
+_LAYERS = (conv.Conv2D, hk.Linear)  # What multiplies.
 
 
 class NetworkOutput(NamedTuple):
@@ -43,6 +48,7 @@ def make_network(
   num_actions: int,
   *,
   use_lstm: bool,
+  compute_dtype: Any = jnp.float32,
 ) -> Network:
   """Puts a torso, a core and the two linear heads together.
 
@@ -54,18 +60,26 @@ def make_network(
     num_outputs: size of the policy head.
     num_actions: how many values the last action takes.
     use_lstm: whether the core is an LSTM of 256 or nothing.
+    compute_dtype: what the layers of torso and core compute in; parameters,
+      heads and the core's state stay float32.
   """
 
-  def unroll(rows: trajectory.Row, core_state: Any):
+  def features_of(rows: trajectory.Row, core_state: Any):
     features = hk.BatchApply(functools.partial(_encode, torso))(
       rows.timestep.observation
     )
-    if use_lstm:
-      core_input = _core_input(features, rows, num_actions)
-      should_reset = trajectory.first(rows.timestep)
-      features, core_state = hk.dynamic_unroll(
-        hk.ResetCore(hk.LSTM(256)), (core_input, should_reset), core_state
-      )
+    if not use_lstm:
+      return features, core_state
+    core_input = _core_input(features, rows, num_actions)
+    should_reset = trajectory.first(rows.timestep)
+    return hk.dynamic_unroll(
+      hk.ResetCore(hk.LSTM(256)), (core_input, should_reset), core_state
+    )
+
+  def unroll(rows: trajectory.Row, core_state: Any):
+    with _computing_in(compute_dtype):
+      features, core_state = features_of(rows, core_state)
+    features = features.astype(jnp.float32)
     output = NetworkOutput(
       policy=hk.Linear(num_outputs, name='policy_head')(features),
       value=hk.Linear(1, name='baseline_head')(features)[..., 0],
@@ -82,6 +96,33 @@ def make_network(
     unroll=unroll.apply,
     initial_state=lambda batch_size: initial_state.apply({}, batch_size),
   )
+
+
+@contextlib.contextmanager
+def _computing_in(dtype: Any) -> Iterator[None]:
+  """Layers read their float32 parameters, and their inputs, as `dtype`."""
+
+  def create(next_creator, shape, dtype_, init, context):
+    del dtype_, context
+    return next_creator(shape, jnp.float32, init)
+
+  def get(next_getter, value, context):
+    del context
+    return next_getter(value).astype(dtype)
+
+  def call(method, args, kwargs, context):
+    if (
+      isinstance(context.module, _LAYERS) and context.method_name == '__call__'
+    ):
+      args = tuple(x.astype(dtype) for x in args)
+    return method(*args, **kwargs)
+
+  with (
+    hk.custom_creator(create),
+    hk.custom_getter(get),
+    hk.intercept_methods(call),
+  ):
+    yield
 
 
 def _encode(torso: torsos.Torso, observation: Any) -> Array:

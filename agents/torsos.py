@@ -23,22 +23,25 @@ Torso = Callable[[Any], Array]
 NUM_BUCKETS = 1000  # Of an instruction's words, as in the authors' code.
 
 
-def shallow_torso(image: Array) -> Array:
+def shallow_torso(image: Array, conv2d: Any = conv.Conv2D) -> Array:
   """Two convolutions, one linear layer (figure 3, left); `[N, H, W, C]`."""
   x = _as_float(image)
-  x = jax.nn.relu(conv.Conv2D(16, kernel_shape=8, stride=4, padding='VALID')(x))
-  x = jax.nn.relu(conv.Conv2D(32, kernel_shape=4, stride=2, padding='VALID')(x))
+  x = jax.nn.relu(conv2d(16, kernel_shape=8, stride=4, padding='VALID')(x))
+  x = jax.nn.relu(conv2d(32, kernel_shape=4, stride=2, padding='VALID')(x))
   return jax.nn.relu(hk.Linear(256)(hk.Flatten()(x)))
 
 
-def deep_torso(image: Array) -> Array:
+def deep_torso(
+  image: Array,
+  conv2d: Any = conv.Conv2D,
+  max_pool: Callable[[Array], Array] = pool.max_pool,
+) -> Array:
   """The residual network of 15 convolutions (figure 3, right)."""
   x = _as_float(image)
   for channels in (16, 32, 32):
-    x = conv.Conv2D(channels, kernel_shape=3)(x)
-    x = pool.max_pool(x)
+    x = max_pool(conv2d(channels, kernel_shape=3)(x))
     for _ in range(2):
-      x = _residual_block(x, channels)
+      x = _residual_block(x, channels, conv2d)
   x = jax.nn.relu(hk.Flatten()(x))
   return jax.nn.relu(hk.Linear(256)(x))
 
@@ -99,9 +102,9 @@ def hash_words(text: str, max_words: int) -> np.ndarray:
   return tokens
 
 
-def _residual_block(x: Array, channels: int) -> Array:
-  residual = conv.Conv2D(channels, kernel_shape=3)(jax.nn.relu(x))
-  return x + conv.Conv2D(channels, kernel_shape=3)(jax.nn.relu(residual))
+def _residual_block(x: Array, channels: int, conv2d: Any) -> Array:
+  residual = conv2d(channels, kernel_shape=3)(jax.nn.relu(x))
+  return x + conv2d(channels, kernel_shape=3)(jax.nn.relu(residual))
 
 
 def _flat(leaf: Array, spec: dm_env.specs.Array) -> Array:

@@ -47,6 +47,11 @@ class Config:
   use_lstm: bool = _field(
     False, 'An LSTM of 256 between torso and heads. Paper: not on Atari.'
   )
+  precision: str = _field(
+    'f32',
+    "'f32', or 'bf16': the layers of torso and core compute in bfloat16, for "
+    'accelerators; all else stays float32. Ours.',
+  )
   # The actors.
   num_actors: int = _field(
     2,

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -34,6 +35,8 @@ _REWARD_CLIPPINGS = {
   'soft_asymmetric_paper': vtrace.soft_asymmetric_paper,
   'none': lambda rewards: rewards,
 }
+
+_PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 
 
 def make_worlds(
@@ -58,15 +61,21 @@ def make_worlds(
 def make_agent(
   config: config_lib.Config,
   world: environment.Environment,
+  **settings: Any,
 ) -> agent_lib.Agent:
-  """The agent that fits this world."""
+  """The agent that fits this world; `settings` instead of the run's own."""
+  _check_known('precision', config.precision, _PRECISIONS)
   try:
     return agent_lib.make_agent(
       world.observation_spec(),
       world.action_spec(),
-      torso=config.torso,
-      use_lstm=config.use_lstm,
-      num_stacked=world.num_stacked,
+      **dict(
+        torso=config.torso,
+        use_lstm=config.use_lstm,
+        num_stacked=world.num_stacked,
+        compute_dtype=_PRECISIONS[config.precision],
+      )
+      | settings,
     )
   except ValueError as error:
     raise config_lib.ConfigError(str(error)) from error
@@ -87,11 +96,7 @@ def make_update(
   optimizer: optax.GradientTransformation,
 ) -> Any:
   """The learner's pure update with the run's values."""
-  if config.reward_clipping not in _REWARD_CLIPPINGS:
-    raise config_lib.ConfigError(
-      f'Unknown --reward_clipping={config.reward_clipping}.'
-      + config_lib.did_you_mean(config.reward_clipping, _REWARD_CLIPPINGS)
-    )
+  _check_known('reward_clipping', config.reward_clipping, _REWARD_CLIPPINGS)
   return learner.make_update(
     agent,
     optimizer,
@@ -224,6 +229,13 @@ def _unrolls_per_pass(config: config_lib.Config) -> int | None:
   """One unroll of images fits a CPU's cache; elsewhere the more the better."""
   on_cpu = jax.default_backend() == 'cpu'
   return 1 if on_cpu and config.torso != 'mlp' else None
+
+
+def _check_known(flag: str, value: str, known: Any) -> None:
+  if value not in known:
+    raise config_lib.ConfigError(
+      f'Unknown --{flag}={value}.' + config_lib.did_you_mean(value, known)
+    )
 
 
 def _finite(threshold: float) -> float | None:

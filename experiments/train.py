@@ -20,7 +20,6 @@ from agents import checkpoint
 from agents import learner
 from agents import waiting
 from envs import environment
-from experiments import acting
 from experiments import checkpointing
 from experiments import checks
 from experiments import config as config_lib
@@ -30,6 +29,7 @@ from experiments import logdir as logdir_lib
 from experiments import loggers
 from experiments import metrics_file
 from experiments import parts
+from experiments import pipeline
 from experiments import run_state
 from experiments import statistics
 from experiments import stopping
@@ -126,22 +126,12 @@ def _learn(
     contextlib.closing(
       loggers.RunLogger(config, logdir, run.statistics)
     ) as logger,
-    contextlib.closing(parts.make_batches(config, queue, devices)) as batches,
-    acting.acting(config, agent, worlds, run, queue, store),
+    pipeline.running(
+      config, agent, worlds, recorder, run, queue, store, devices
+    ) as steps,
     keeper.at_every_end(),
   ):
-    for progress in learner.learn(
-      run.train_state,
-      batches,
-      recorder,
-      store.publish,
-      check=queue.raise_if_failed,
-      learning_rate=parts.make_schedule(config),
-      frames_per_step=worlds[0].frames_per_step,
-      total_frames=config.num_frames,
-      num_updates=run.num_updates,
-      num_frames=run.num_frames,
-    ):
+    for progress in steps:
       logger.log(progress)
       older_params = tuple(params for _, params in store.versions[:-1])
       run = run_state.after(run, progress, older_params, logger.state)

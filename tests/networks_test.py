@@ -109,3 +109,64 @@ def test_refusals_say_why():
     make(ATARI, discrete, 'wide')
   with pytest.raises(ValueError, match='needs one image'):
     make(dm_env.specs.Array((4,), np.float32), discrete, 'shallow')
+
+
+def products(jaxpr):
+  """The dtypes of what is multiplied, in a jaxpr and all within it."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in ('conv_general_dilated', 'dot_general'):
+      yield tuple(str(v.aval.dtype) for v in (*equation.invars[:2],))
+    for part in jax.tree.leaves(
+      list(equation.params.values()),
+      is_leaf=lambda x: hasattr(x, 'jaxpr') or hasattr(x, 'eqns'),
+    ):
+      inner = getattr(part, 'jaxpr', part)
+      if hasattr(inner, 'eqns'):
+        yield from products(inner)
+
+
+@pytest.mark.parametrize('torso', ('shallow', 'deep', 'mlp'))
+def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
+  spec = {'image': ATARI, 'instruction': INSTRUCTION}
+  full, half = (
+    agent_lib.make_agent(
+      spec,
+      dm_env.specs.DiscreteArray(5),
+      torso=torso,
+      use_lstm=True,
+      compute_dtype=dtype,
+    )
+    for dtype in (jnp.float32, jnp.bfloat16)
+  )
+  params = half.init(jax.random.key(0))
+  jax.tree.map(
+    np.testing.assert_array_equal, params, full.init(jax.random.key(0))
+  )
+  rng = np.random.default_rng(0)
+  rows = agent_lib._one_row(spec)
+  rows = rows._replace(
+    timestep=rows.timestep._replace(
+      observation={
+        'image': rng.integers(256, size=(1, 1, 84, 84, 4), dtype=np.uint8),
+        'instruction': torsos.hash_words('red ball', 16)[None, None],
+      }
+    )
+  )
+  core = full.initial_state(1)
+  acted = {
+    agent: jax.jit(agent.step)(
+      params, jax.random.key(0), jax.tree.map(lambda x: x[0], rows), core
+    )
+    for agent in (full, half)
+  }
+  for a, b in zip(*(jax.tree.leaves(state) for _, state in acted.values())):
+    assert a.dtype == b.dtype == np.float32
+    np.testing.assert_allclose(a, b, atol=0.03)
+    assert np.any(a != b)
+  outputs = [agent.unroll(params, rows, core) for agent in (full, half)]
+  assert {x.dtype for x in outputs[1]} == {jnp.dtype('float32')}
+  np.testing.assert_allclose(*(x.value for x in outputs), atol=0.03)
+  used = list(products(jax.make_jaxpr(half.unroll)(params, rows, core).jaxpr))
+  heads = [dtypes for dtypes in used if dtypes == ('float32', 'float32')]
+  assert len(heads) == 2 and len(used) > 5
+  assert set(used) == {('float32', 'float32'), ('bfloat16', 'bfloat16')}

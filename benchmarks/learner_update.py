@@ -1,0 +1,108 @@
+"""The learner's update against plain convolutions, and against PyTorch.
+
+python -m benchmarks.learner_update --json=learner_update.json
+
+Ours and the plain one are the whole update of `learner.make_update` on frames
+that the agent stacks; the plain one has Haiku's convolution and max-pooling and
+takes the batch at once. PyTorch, channels last, does the same network forward
+and backward on frames already stacked, with a loss of the same heads, without
+V-trace and optimiser. It needs the extra `benchmarks`.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import os
+from typing import Any
+
+from absl import app
+from absl import flags
+import dm_env
+import jax
+import numpy as np
+
+from agents import agent as agent_lib
+from agents import learner
+from agents import trajectory
+from benchmarks import plain
+from benchmarks import timing
+from experiments import config as config_lib
+from experiments import parts
+
+_ACTIONS, _SIZE, _STACK = 6, 84, 4
+
+
+def make_ours(config: config_lib.Config, **settings: Any) -> Callable[[], Any]:
+  """An update of a batch of random frames; `settings` of the agent."""
+  agent = agent_lib.make_agent(
+    dm_env.specs.Array((_SIZE, _SIZE, 1), np.uint8),
+    dm_env.specs.DiscreteArray(_ACTIONS),
+    **(dict(torso=config.torso, use_lstm=False, num_stacked=_STACK) | settings),
+  )
+  devices = jax.local_devices()
+  optimizer = parts.make_optimizer(config)
+  update = learner.parallelize(
+    parts.make_update(config, agent, optimizer), devices
+  )
+  state = learner.init(agent, optimizer, jax.random.key(0), devices)
+  batch = jax.device_put(random_batch(config, agent))
+  return lambda: jax.block_until_ready(update(state, batch, 1e-4))
+
+
+def make_plain(config: config_lib.Config) -> Callable[[], Any]:
+  """The same with Haiku's layers, the whole batch at once."""
+  config = dataclasses.replace(config, unrolls_per_pass=config.batch_size)
+  return make_ours(config, torso=plain.TORSOS[config.torso])
+
+
+def random_batch(
+  config: config_lib.Config, agent: agent_lib.Agent
+) -> trajectory.Trajectory:
+  """A batch for one device, no episode ending in it."""
+  rng = np.random.default_rng(0)
+  shape = config.unroll_length + 1, config.batch_size
+  timestep = dm_env.TimeStep(
+    np.full(shape, dm_env.StepType.MID, np.int32),
+    rng.normal(size=shape).astype(np.float32),
+    np.ones(shape, np.float32),
+    rng.integers(256, size=(*shape, _SIZE, _SIZE, 1), dtype=np.uint8),
+  )
+  rows = trajectory.Row(
+    timestep,
+    rng.integers(_ACTIONS, size=shape, dtype=np.int32),
+    np.full(shape, -np.log(_ACTIONS), np.float32),
+  )
+  core_state = agent.initial_state(config.batch_size)
+  batch = trajectory.Trajectory(rows, core_state)
+  return jax.tree.map(lambda x: x[None], batch)
+
+
+def make_torch(config: config_lib.Config) -> Callable[[], Any]:
+  """PyTorch's forward and backward pass over as many observations."""
+  import torch  # pylint: disable=g-import-not-at-top
+
+  from benchmarks import torch_network  # pylint: disable=g-import-not-at-top
+
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  return torch_network.make_gradient(
+    config.torso,
+    num_observations=(config.unroll_length + 1) * config.batch_size,
+    num_actions=_ACTIONS,
+  )
+
+
+def main(_: list[str]) -> None:
+  """Compares, torso by torso."""
+  record = {}
+  for torso, rounds in (('shallow', 15), ('deep', 5)):
+    config = config_lib.from_preset('atari', torso=torso)
+    makers = {'plain': make_plain, 'ours': make_ours, 'torch': make_torch}
+    calls = {name: make(config) for name, make in makers.items()}
+    seconds = timing.interleave(calls, rounds, pause=0.5)
+    observations = (config.unroll_length + 1) * config.batch_size
+    record[torso] = timing.rates(seconds, observations)
+  timing.report(record, 'observations/s', 'ours', flags.FLAGS.json)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  app.run(main)

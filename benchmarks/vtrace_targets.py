@@ -1,0 +1,69 @@
+"""V-trace's targets against rlax's, vmapped over the batch.
+
+python -m benchmarks.vtrace_targets --json=vtrace_targets.json
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from absl import app
+from absl import flags
+import jax
+import numpy as np
+import rlax
+
+from benchmarks import timing
+import vtrace
+
+_LENGTHS, _BATCHES = (20, 100, 1000), (32, 256)
+
+
+def rlax_targets(log_rhos, discounts, rewards, values, bootstrap_value):
+  """The same targets, of rlax's own interface: rho, and values at t + 1."""
+  next_values = jax.numpy.concatenate([values[1:], bootstrap_value[None]])
+  return jax.vmap(rlax.vtrace_td_error_and_advantage, in_axes=1, out_axes=1)(
+    values, next_values, rewards, discounts, jax.numpy.exp(log_rhos)
+  )
+
+
+def arguments(length: int, batch: int) -> list[jax.Array]:
+  """Random arguments of `from_importance_weights`."""
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+  log_rhos, rewards, values = (draw(length, batch) for _ in range(3))
+  discounts = np.full((length, batch), 0.99, np.float32)
+  return jax.device_put([log_rhos, discounts, rewards, values, draw(batch)])
+
+
+def calling(
+  function: Callable[..., Any], inputs: list[jax.Array], times: int
+) -> Callable[[], Any]:
+  """Calls the compiled function so many times."""
+  function = jax.jit(function)
+
+  def call():
+    for _ in range(times):
+      jax.block_until_ready(function(*inputs))
+
+  return call
+
+
+def main(_: list[str]) -> None:
+  """Compares, shape by shape."""
+  record = {}
+  for length in _LENGTHS:
+    for batch in _BATCHES:
+      inputs = arguments(length, batch)
+      times = 20_000 // length
+      calls = {
+        'rlax': calling(rlax_targets, inputs, times),
+        'ours': calling(vtrace.from_importance_weights, inputs, times),
+      }
+      seconds = timing.interleave(calls, rounds=21)
+      record[f'T={length}, B={batch}'] = timing.rates(seconds, times)
+  timing.report(record, 'calls/s', 'ours', flags.FLAGS.json)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  app.run(main)

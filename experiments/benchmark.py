@@ -1,0 +1,202 @@
+"""The doctor: how fast a training is here, and what holds it back.
+
+python -m experiments.benchmark --preset=pong
+python -m experiments.benchmark --preset=atari --json=h100.json
+python -m experiments.benchmark --preset=pong --tune
+"""
+
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+from absl import flags
+import jax
+import psutil
+
+from experiments import advice
+from experiments import atomic
+from experiments import checks
+from experiments import config as config_lib
+from experiments import doctor
+from experiments import launch
+from experiments import stages
+
+_ROW = '{:<12}{:>9}{:>10}{:>12}{:>12}{:>9}'
+_PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
+
+
+def measure(
+  config: config_lib.Config, seconds: float, rounds: int
+) -> tuple[dict[str, doctor.Rate], int]:
+  """Every stage alone and the whole, in turns, so many rounds.
+
+  Args:
+    config: of the training.
+    seconds: for a stage in a round; the whole gets four times as many.
+    rounds: after one that does not count.
+
+  Returns:
+    The stages' rates, and how many environment frames an agent step is.
+  """
+  each, whole = stages.set_up(config), stages.set_up(config)
+  with contextlib.ExitStack() as stack:
+    for world in each.worlds:
+      stack.callback(world.close)
+    measures = stages.alone(each)
+    measures[stages.WHOLE] = stack.enter_context(stages.together(whole))
+    for call in measures.values():
+      call(0.1)  # Compilation.
+    readings = {name: [] for name in measures}
+    for _ in range(rounds):
+      for name, call in measures.items():
+        times = 4 if name == stages.WHOLE else 1
+        readings[name].append(call(seconds * times))
+    frames_per_step = each.worlds[0].frames_per_step
+  rates = {name: doctor.rate(its) for name, its in readings.items()}
+  return rates, frames_per_step
+
+
+def hardware() -> dict[str, Any]:
+  """The machine, and what runs on it."""
+  devices = jax.local_devices()
+  return {
+    'cpu': _cpu(),
+    'num_cores': psutil.cpu_count(),
+    'memory_gib': round(psutil.virtual_memory().total / 2**30, 1),
+    'device': devices[0].device_kind,
+    'num_devices': len(devices),
+    'python': platform.python_version(),
+  } | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def examine(
+  config: config_lib.Config, seconds: float, rounds: int
+) -> dict[str, Any]:
+  """Measures, and says what it means: what --json holds."""
+  machine = hardware()
+  on_accelerator = jax.default_backend() != 'cpu'
+  find_bound = functools.partial(
+    doctor.bound,
+    num_cores=machine['num_cores'],
+    on_accelerator=on_accelerator,
+  )
+  rates, frames_per_step = measure(config, seconds, rounds)
+  bound = find_bound(rates)
+  changes = advice.alternatives(config, machine['num_devices'], on_accelerator)
+  better = advice.measured(config, rates, find_bound, changes, seconds)
+  return {
+    'hardware': machine,
+    'config': dataclasses.asdict(config),
+    'frames_per_step': frames_per_step,
+    'stages': {name: rate._asdict() for name, rate in rates.items()},
+    'bound': bound._asdict(),
+    'share_of_bound': rates[stages.WHOLE].median / bound.steps_per_second,
+    'shares': doctor.shares(rates, on_accelerator),
+    'advice': [change._asdict() for change in better],
+  }
+
+
+def report(record: Mapping[str, Any]) -> None:
+  """Prints the table, and what it means."""
+  config, machine = record['config'], record['hardware']
+  print(
+    f'{config["env"]}, {config["torso"]} torso, {config["num_actors"]} actors '
+    f'x {config["envs_per_actor"]} environments, unrolls of '
+    f'{config["unroll_length"]}, batch of {config["batch_size"]}, '
+    f'{config["precision"]}'
+  )
+  print(
+    f'{machine["num_devices"]} x {machine["device"]}; {machine["cpu"]}, '
+    f'{machine["num_cores"]} cores; jax {machine["jax"]}, envpool '
+    f'{machine["envpool"]}\n'
+  )
+  print(_ROW.format('', 'agent', 'steps/s', 'frames/s', 'frames/s', 'share'))
+  print(_ROW.format('', 'median', 'best', 'median', 'per core', 'of cost'))
+  for name, rate in record['stages'].items():
+    share = record['shares'].get(name)
+    print(_line(record, name, rate['median'], rate['best'], share))
+  bound = record['bound']
+  print(_line(record, 'bound', bound['steps_per_second']))
+  slowest = max(record['shares'], key=record['shares'].get)
+  print(
+    f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound: '
+    f'{bound["reason"]}. The {slowest} costs most.'
+  )
+  for change in record['advice']:
+    print(f'{_flags(change["flags"])}: {change["gain"]:+.0%}, {change["why"]}.')
+
+
+def _line(
+  record: Mapping[str, Any],
+  name: str,
+  median: float,
+  best: float | None = None,
+  share: float | None = None,
+) -> str:
+  frames = median * record['frames_per_step']
+  return _ROW.format(
+    name,
+    f'{median:,.0f}',
+    '' if best is None else f'{best:,.0f}',
+    f'{frames:,.0f}',
+    f'{frames / record["hardware"]["num_cores"]:,.0f}',
+    '' if share is None else f'{share:.0%}',
+  )
+
+
+def _flags(values: Mapping[str, Any]) -> str:
+  return ' '.join(f'--{name}={value}' for name, value in values.items())
+
+
+def _cpu() -> str:
+  """The processor's name, where the system tells it."""
+  with contextlib.suppress(OSError, StopIteration):
+    with open('/proc/cpuinfo') as file:
+      line = next(line for line in file if line.startswith('model name'))
+    return line.split(':')[1].strip()
+  return platform.processor() or platform.machine()
+
+
+def tune(config: config_lib.Config, seconds: float) -> None:
+  """Prints every combination as it is measured, and the best one's flags."""
+  best = (0.0, {})
+  for speed, changed in advice.tuned(config, jax.local_device_count(), seconds):
+    chosen = {name: getattr(changed, name) for name in advice.TUNED}
+    print(f'{speed:>9,.0f} agent steps/s  {_flags(chosen)}', flush=True)
+    best = max(best, (speed, chosen), key=lambda pair: pair[0])
+  print(f'The fastest here: {_flags(best[1])}')
+
+
+def main() -> None:
+  """Examines, or tunes, as the flags say."""
+  values = flags.FLAGS
+  config = launch.config_from_flags()
+  checks.check(config, jax.local_device_count())
+  config = dataclasses.replace(config, num_frames=2**53)  # Never to the end.
+  if values.tune:
+    tune(config, values.seconds)
+    return
+  file = config_lib.path(values.json)
+  with (
+    atomic.replacing(file) if values.json else contextlib.nullcontext() as to
+  ):
+    record = examine(config, values.seconds, values.rounds)
+    if to is not None:
+      to.write_text(json.dumps(record, indent=2) + '\n')
+  report(record)
+
+
+if __name__ == '__main__':
+  launch.define_flags()
+  flags.DEFINE_float('seconds', 1.0, 'For a stage, a round.', lower_bound=0.1)
+  flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
+  flags.DEFINE_string('json', '', 'Also stores the table in this file.')
+  flags.DEFINE_boolean(
+    'tune', False, 'Rather tries combinations of actors and batches.'
+  )
+  launch.run(main)

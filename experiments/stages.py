@@ -1,0 +1,214 @@
+"""The stages of training, each alone and all together, to be timed.
+
+They are made of the same parts as training. What a stage works on was really
+played, and whatever it starts it waits for.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import itertools
+import time
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from agents import actor
+from agents import agent as agent_lib
+from agents import batcher
+from agents import learner
+from agents import trajectory
+from agents import trajectory_queue
+from envs import environment
+from experiments import config as config_lib
+from experiments import parts
+from experiments import pipeline
+from experiments import run_state
+
+NAMES = ('environment', 'transfer', 'inference', 'queue', 'update')
+WHOLE = 'whole'
+
+
+class Reading(NamedTuple):
+  """What one measurement says."""
+
+  steps_per_second: float  # Agent steps.
+  cpu_seconds_per_step: float  # Of all the process's threads, added up.
+
+
+Measure = Callable[[float], Reading]  # Measures for so many seconds.
+
+
+class Setup(NamedTuple):
+  """What is timed."""
+
+  config: config_lib.Config
+  agent: agent_lib.Agent
+  worlds: list[environment.Environment]  # One for each actor.
+  update: Any  # Over `devices`.
+  run: run_state.RunState
+  devices: list[jax.Device]
+
+
+def set_up(
+  config: config_lib.Config,
+  worlds: list[environment.Environment] | None = None,
+  **agent_settings: Any,
+) -> Setup:
+  """The parts of a run of `config`.
+
+  Args:
+    config: of the run.
+    worlds: instead of the run's own.
+    **agent_settings: of `agent.make_agent`, instead of the run's own.
+  """
+  worlds = worlds or parts.make_worlds(config)
+  devices = jax.local_devices()
+  agent = parts.make_agent(config, worlds[0], **agent_settings)
+  optimizer = parts.make_optimizer(config)
+  update = learner.parallelize(
+    parts.make_update(config, agent, optimizer), devices
+  )
+  init_key, actors_key = jax.random.split(jax.random.key(config.seed))
+  train_state = learner.init(agent, optimizer, init_key, devices)
+  run = run_state.initial(config, train_state, actors_key)
+  return Setup(config, agent, worlds, update, run, devices)
+
+
+def repeat(call: Callable[[], Any], steps: int) -> Measure:
+  """Measures a call that is worth so many agent steps."""
+
+  def measure(seconds):
+    count, start, cpu = 0, time.perf_counter(), time.process_time()
+    while (elapsed := time.perf_counter() - start) < seconds or not count:
+      call()
+      count += 1
+    elapsed = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    return Reading(count * steps / elapsed, cpu / (count * steps))
+
+  return measure
+
+
+def alone(setup: Setup) -> dict[str, Measure]:
+  """Every stage by itself, in the order of `NAMES`; on the first world."""
+  config, world = setup.config, setup.worlds[0]
+  act, params = actor.make_act(setup.agent), _params(setup)
+  rollouts = actor.rollouts(
+    world,
+    act,
+    lambda: (0, params),
+    state=setup.run.actors[0],
+    initial_core_state=setup.agent.initial_state(config.envs_per_actor),
+    unroll_length=config.unroll_length,
+    actor_id=0,
+  )
+  rollout = list(itertools.islice(rollouts, 2))[-1]
+  batch_steps = config.batch_size * config.unroll_length
+  calls = (
+    (_environment(setup), config.envs_per_actor),
+    (_transfer(setup), config.envs_per_actor),
+    (_inference(setup, act, rollout), config.envs_per_actor),
+    (_queue(setup, rollout), batch_steps),
+    (_update(setup, rollout), batch_steps),
+  )
+  return {name: repeat(*call) for name, call in zip(NAMES, calls, strict=True)}
+
+
+@contextlib.contextmanager
+def together(setup: Setup) -> Iterator[Measure]:
+  """The whole training; between measurements actors wait for the learner."""
+  config = setup.config
+  queue = parts.make_queue(config)
+  store = parts.make_store(config, setup.run, setup.devices)
+  with pipeline.running(
+    config,
+    setup.agent,
+    setup.worlds,
+    setup.update,
+    setup.run,
+    queue,
+    store,
+    setup.devices,
+  ) as progress:
+
+    def measure(seconds):
+      # What had been acted ahead does not count.
+      for _ in range(parts.max_policy_lag(config) + 1):
+        next(progress)
+      steps, start, cpu = 0, time.perf_counter(), time.process_time()
+      while (elapsed := time.perf_counter() - start) < seconds:
+        steps += next(progress).batch.num_transitions
+      elapsed = time.perf_counter() - start
+      cpu = time.process_time() - cpu
+      return Reading(steps / elapsed, cpu / steps)
+
+    yield measure
+
+
+def _params(setup: Setup) -> Any:
+  return learner.local_params(setup.run.train_state)
+
+
+def _environment(setup: Setup) -> Callable[[], Any]:
+  """Steps with random actions."""
+  world, config = setup.worlds[0], setup.config
+  rng = np.random.default_rng(0)
+  shape = (100, config.envs_per_actor)
+  actions = rng.integers(world.action_spec().num_values, size=shape)
+  coming = itertools.cycle(actions.astype(np.int32))
+  return lambda: world.step(next(coming))
+
+
+def _transfer(setup: Setup) -> Callable[[], Any]:
+  """A timestep of all environments, from the host to the device."""
+  timestep, params = setup.worlds[0].reset(), _params(setup)
+  return lambda: jax.block_until_ready(actor.beside(params, timestep))
+
+
+def _inference(
+  setup: Setup, act: Callable[..., Any], rollout: trajectory.Rollout
+) -> Callable[[], Any]:
+  """From an arrival on the device to actions on the host."""
+  params = _params(setup)
+  row = jax.tree.map(lambda x: x[0], rollout.trajectory.rows)
+  key = actor.beside(params, rollout.state.key)
+  core_state = rollout.trajectory.core_state
+  return lambda: np.asarray(act(params, key, row, core_state)[0].action)
+
+
+def _queue(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
+  """From an actor's rows, through its ring, to a batch on the devices."""
+  config = setup.config
+  count = config.batch_size // config.envs_per_actor
+  queue = trajectory_queue.TrajectoryQueue(1, 1, config.timeout_seconds)
+  place = learner.make_place(setup.devices)
+  rows = [
+    jax.tree.map(lambda x, t=t: x[t], rollout.trajectory.rows)
+    for t in range(config.unroll_length + 1)
+  ]
+
+  def pass_on():
+    stacked = rollout.trajectory._replace(rows=actor.stack(rows))
+    queue.put(0, rollout._replace(trajectory=stacked))
+    return queue.get()
+
+  def call():
+    rollouts = [pass_on() for _ in range(count)]
+    batch = place(batcher.stack(rollouts, len(setup.devices)))
+    jax.block_until_ready(batch.trajectory)
+
+  return call
+
+
+def _update(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
+  """The learner's update of one batch."""
+  config, devices = setup.config, setup.devices
+  rollouts = [rollout] * (config.batch_size // config.envs_per_actor)
+  batch = learner.make_place(devices)(batcher.stack(rollouts, len(devices)))
+  state = setup.run.train_state
+  return lambda: jax.block_until_ready(
+    setup.update(state, batch.trajectory, config.learning_rate)
+  )

@@ -1,0 +1,121 @@
+"""What an unroll costs, counted: dispatches, transfers and compilations."""
+
+import collections
+import gzip
+import itertools
+import json
+import re
+
+import jax
+from jax import monitoring
+import numpy as np
+import pytest
+
+from agents import actor
+from agents import agent as agent_lib
+from envs import catch
+from experiments import stages
+from tests import running
+
+T, B, ACTORS = 6, 4, 2
+
+
+@pytest.fixture
+def training(monkeypatch):
+  """A whole training on one device, warm: its `stages.Measure`."""
+  running.see_one_device(monkeypatch)
+  config = running.config_for(
+    num_actors=ACTORS,
+    envs_per_actor=B,
+    batch_size=ACTORS * B,  # One rollout of each actor.
+    unroll_length=T,
+    use_lstm=True,
+    num_frames=2**53,
+  )
+  with stages.together(stages.set_up(config)) as measure:
+    measure(0.5)
+    yield measure
+
+
+def dispatches(folder):
+  """How often each compiled function was called, by the profiler's trace."""
+  (file,) = folder.rglob('perfetto_trace.json.gz')
+  with gzip.open(file) as trace:
+    events = json.load(trace)['traceEvents']
+  names = (re.match(r'PjitFunction\((.*)\)', e.get('name', '')) for e in events)
+  return collections.Counter(match[1] for match in names if match)
+
+
+def test_a_batch_costs_its_steps_and_three_dispatches_more(training, tmp_path):
+  with jax.profiler.trace(tmp_path, create_perfetto_trace=True):
+    training(1.0)
+  counts = dispatches(tmp_path)
+  # The update's wrapper has a name of its own, pmap's.
+  update = (counts.keys() - {'act', 'stack', '_join'}).pop()
+  assert counts.keys() == {'act', 'stack', '_join', update}
+  # Actors are some rollouts ahead of the updates, now more, now fewer.
+  ahead = 0.4 * counts[update]
+  assert counts[update] > 40
+  assert counts['_join'] == pytest.approx(counts[update], abs=ahead)
+  rollouts = ACTORS * counts[update]
+  assert counts['stack'] == pytest.approx(rollouts, abs=ahead)
+  assert counts['act'] == pytest.approx(T * rollouts, abs=T * ahead)
+
+
+def test_nothing_is_compiled_once_it_is_warm(training):
+  compiled = []
+
+  def listen(event, duration, **kwargs):
+    del duration, kwargs
+    if 'compile' in event:
+      compiled.append(event)
+
+  monitoring.register_event_duration_secs_listener(listen)
+  try:
+    training(0.5)
+    assert not compiled
+    jax.jit(lambda x: x + 41)(1)  # It does hear of compilations.
+    assert compiled
+  finally:
+    monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_step_is_one_transfer_to_the_device_and_one_back(monkeypatch):
+  agent = agent_lib.make_agent(
+    catch.Catch(B, 0).observation_spec(),
+    catch.Catch(B, 0).action_spec(),
+    torso='mlp',
+    use_lstm=True,
+  )
+  params = jax.jit(agent.init)(jax.random.key(0))
+  rollouts = actor.rollouts(
+    catch.Catch(B, 0),
+    actor.make_act(agent),
+    lambda: (0, params),
+    state=actor.ActorState(jax.random.key(1), None),
+    initial_core_state=agent.initial_state(B),
+    unroll_length=T,
+    actor_id=0,
+  )
+  list(itertools.islice(rollouts, 2))
+  to_device, to_host = [], []
+  put, asarray = jax.device_put, np.asarray
+
+  def counted_put(tree, where):
+    leaves = jax.tree.leaves(tree)
+    if not all(isinstance(leaf, jax.Array) for leaf in leaves):
+      to_device.append(tree)
+    return put(tree, where)
+
+  def counted_asarray(x, *args, **kwargs):
+    if isinstance(x, jax.Array):
+      to_host.append(x)
+    return asarray(x, *args, **kwargs)
+
+  monkeypatch.setattr(jax, 'device_put', counted_put)
+  monkeypatch.setattr(np, 'asarray', counted_asarray)
+  monkeypatch.setattr(jax, 'device_get', None)
+  with jax.transfer_guard('disallow'):  # Whatever is not said.
+    list(itertools.islice(rollouts, 3))
+  assert [timestep.step_type.shape for timestep in to_device] == [(B,)] * 3 * T
+  assert [(x.shape, x.dtype) for x in to_host] == [((B,), np.int32)] * 3 * T
