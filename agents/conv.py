@@ -15,13 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents import words
+
 Array = jax.Array
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 
 class Conv2D(hk.Module):
-  """`hk.Conv2D` for square kernels; inputs `[N, H, W, C]`."""
+  """`hk.Conv2D` for square kernels; inputs `[N, H, W, C]`.
+
+  Bytes stand for numbers in [0, 1].
+  """
 
   def __init__(
     self,
@@ -41,21 +46,22 @@ class Conv2D(hk.Module):
     """Convolves `[N, H, W, C]` and adds the bias."""
     k, channels = self._kernel_shape, inputs.shape[-1]
     stddev = 1.0 / np.sqrt(k * k * channels)
+    dtype = jnp.float32 if inputs.dtype == jnp.uint8 else inputs.dtype
     w = hk.get_parameter(
       'w',
       [k, k, channels, self._output_channels],
-      inputs.dtype,
+      dtype,
       init=hk.initializers.TruncatedNormal(stddev),
     )
-    b = hk.get_parameter(
-      'b', [self._output_channels], inputs.dtype, init=jnp.zeros
-    )
+    b = hk.get_parameter('b', [self._output_channels], dtype, init=jnp.zeros)
+    if inputs.dtype == jnp.uint8:
+      w /= 255
     return conv2d(inputs, w, self._stride, self._padding) + b
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv2d(inputs: Array, w: Array, stride: int, padding: str) -> Array:
-  """Convolves `[N, H, W, C]` with `w`, `[k, k, C, D]`."""
+  """Convolves `[N, H, W, C]`, bytes or floats, with `w`, `[k, k, C, D]`."""
   return _plain(inputs, w, stride, padding)
 
 
@@ -65,18 +71,23 @@ def _conv2d_fwd(inputs, w, stride, padding):
 
 def _conv2d_bwd(stride, padding, residuals, gradient):
   inputs, w = residuals
-
-  def xla(inputs, w, gradient):
-    conv = functools.partial(_plain, stride=stride, padding=padding)
-    return jax.vjp(conv, inputs, w)[1](gradient)
-
-  def products(inputs, w, gradient):
-    return _pull_back(inputs, w, gradient, stride, padding)
-
+  here, elsewhere = (
+    functools.partial(pull_back, stride=stride, padding=padding)
+    for pull_back in (_pull_back, _xla_pull_back)
+  )
   if w.shape[0] % stride:
-    return xla(inputs, w, gradient)
+    return elsewhere(inputs, w, gradient)
+  if inputs.dtype == jnp.uint8:
+    d_w = jax.lax.platform_dependent(
+      inputs,
+      w,
+      gradient,
+      cpu=lambda *args: here(*args)[1],
+      default=lambda *args: elsewhere(*args)[1],
+    )
+    return np.zeros(inputs.shape, jax.dtypes.float0), d_w
   return jax.lax.platform_dependent(
-    inputs, w, gradient, cpu=products, default=xla
+    inputs, w, gradient, cpu=here, default=elsewhere
   )
 
 
@@ -85,14 +96,29 @@ conv2d.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 def _plain(inputs: Array, w: Array, stride: int, padding: str) -> Array:
   return jax.lax.conv_general_dilated(
-    inputs, w, (stride, stride), padding, dimension_numbers=_NHWC
+    inputs.astype(w.dtype),
+    w,
+    (stride, stride),
+    padding,
+    dimension_numbers=_NHWC,
   )
 
 
-def _pull_back(
-  inputs: Array, w: Array, gradient: Array, stride: int, padding: str
+def _xla_pull_back(
+  inputs: Array, w: Array, gradient: Array, *, stride: int, padding: str
 ) -> tuple[Array, Array]:
-  """The gradients of `inputs` and `w`; stride is turned into depth.
+  """XLA's own gradients of `inputs`, unless they are bytes, and `w`."""
+  if inputs.dtype == jnp.uint8:
+    conv = functools.partial(_plain, inputs, stride=stride, padding=padding)
+    return None, jax.vjp(conv, w)[1](gradient)[0]
+  conv = functools.partial(_plain, stride=stride, padding=padding)
+  return jax.vjp(conv, inputs, w)[1](gradient)
+
+
+def _pull_back(
+  inputs: Array, w: Array, gradient: Array, *, stride: int, padding: str
+) -> tuple[Array, Array]:
+  """The same of what is fast on CPU; stride is turned into depth.
 
   What is left is a convolution of stride 1 of blocks with a kernel of m x m.
   """
@@ -102,12 +128,13 @@ def _pull_back(
   used = [(n - 1) * s + k for n in gradient.shape[1:3]]
   # What the last window does not reach is cut off: a negative padding.
   pads = [(lo, m - n - lo) for (lo, _), m, n in zip(pads, used, size)]
-  padded = _pad(inputs, pads)
-  kernel = _kernel_to_depth(w, s)
-  d_blocks = _input_gradient(kernel, gradient)
-  d_kernel = _weight_gradient(_space_to_depth(padded, s), gradient)
-  d_inputs = _pad(_depth_to_space(d_blocks, s), [(-lo, -hi) for lo, hi in pads])
-  return d_inputs, _kernel_from_depth(d_kernel, s)
+  d_kernel = _weight_gradient(_pad(inputs, pads), gradient, s)
+  d_w = _kernel_from_depth(d_kernel, s)
+  if inputs.dtype == jnp.uint8:
+    return None, d_w
+  d_blocks = _input_gradient(_kernel_to_depth(w, s), gradient)
+  d_inputs = _depth_to_space(d_blocks, s)
+  return _pad(d_inputs, [(-lo, -hi) for lo, hi in pads]), d_w
 
 
 def _input_gradient(kernel: Array, gradient: Array) -> Array:
@@ -122,22 +149,28 @@ def _input_gradient(kernel: Array, gradient: Array) -> Array:
   )
 
 
-def _weight_gradient(blocks: Array, gradient: Array) -> Array:
+def _weight_gradient(inputs: Array, gradient: Array, s: int) -> Array:
   """One product over a long axis: `[m D, N H W'] x [N H W', m C]`.
 
   Blocks `[N, H, W, C]` are laid side by side as a window moves along a row,
   gradients `[N, H', W', D]` as it moves down a column, so that neither is m x m
-  times as large as it was.
+  times as large as it was. Bytes are moved as words, and become numbers last.
   """
   height, width = gradient.shape[1:3]
+  as_words = words.are_words(inputs)
+  if as_words:
+    inputs = words.from_bytes(inputs)[..., None]
+  blocks = _space_to_depth(inputs, s)
   m = blocks.shape[1] - height + 1
   along = jnp.concatenate([blocks[:, :, j : j + width] for j in range(m)], -1)
+  if as_words:
+    along = words.to_bytes(jax.lax.optimization_barrier(along))
   down = jnp.concatenate(
     [_pad(gradient, [(i, m - 1 - i), (0, 0)]) for i in range(m)], -1
   )
-  down, along = (x.reshape(-1, x.shape[-1]) for x in (down, along))
-  product = down.T @ along
-  product = product.reshape(m, gradient.shape[-1], m, blocks.shape[-1])
+  down = down.reshape(-1, m * gradient.shape[-1])
+  along = along.reshape(len(down), -1).astype(gradient.dtype)
+  product = (down.T @ along).reshape(m, gradient.shape[-1], m, -1)
   return product.transpose(0, 2, 3, 1)
 
 

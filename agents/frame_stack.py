@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from agents import networks
 from agents import trajectory
+from agents import words
 
 Array = jax.Array
 
@@ -83,6 +84,6 @@ def stack(frames: Array, first: Array, before: Array) -> tuple[Array, Array]:
     views.append(jnp.where(first, frames, one_step_before))
   after = [view[-1] for view in views[:-1]]
   return (
-    jnp.concatenate(views[::-1], axis=-1),
+    words.side_by_side(views[::-1]),
     jnp.concatenate(after[::-1], axis=-1),
   )

@@ -114,7 +114,8 @@ def _computing_in(dtype: Any) -> Iterator[None]:
     if (
       isinstance(context.module, _LAYERS) and context.method_name == '__call__'
     ):
-      args = tuple(x.astype(dtype) for x in args)
+      # Bytes stay bytes: the convolution knows them.
+      args = tuple(x if x.dtype == jnp.uint8 else x.astype(dtype) for x in args)
     return method(*args, **kwargs)
 
   with (

@@ -25,8 +25,8 @@ NUM_BUCKETS = 1000  # Of an instruction's words, as in the authors' code.
 
 def shallow_torso(image: Array, conv2d: Any = conv.Conv2D) -> Array:
   """Two convolutions, one linear layer (figure 3, left); `[N, H, W, C]`."""
-  x = _as_float(image)
-  x = jax.nn.relu(conv2d(16, kernel_shape=8, stride=4, padding='VALID')(x))
+  x = conv2d(16, kernel_shape=8, stride=4, padding='VALID')(image)
+  x = jax.nn.relu(x)
   x = jax.nn.relu(conv2d(32, kernel_shape=4, stride=2, padding='VALID')(x))
   return jax.nn.relu(hk.Linear(256)(hk.Flatten()(x)))
 
@@ -37,7 +37,7 @@ def deep_torso(
   max_pool: Callable[[Array], Array] = pool.max_pool,
 ) -> Array:
   """The residual network of 15 convolutions (figure 3, right)."""
-  x = _as_float(image)
+  x = image
   for channels in (16, 32, 32):
     x = max_pool(conv2d(channels, kernel_shape=3)(x))
     for _ in range(2):
@@ -110,10 +110,10 @@ def _residual_block(x: Array, channels: int, conv2d: Any) -> Array:
 def _flat(leaf: Array, spec: dm_env.specs.Array) -> Array:
   if isinstance(spec, dm_env.specs.DiscreteArray):
     return jax.nn.one_hot(leaf, spec.num_values)
-  return _as_float(leaf).reshape(leaf.shape[0], -1)
+  return as_float(leaf).reshape(leaf.shape[0], -1)
 
 
-def _as_float(x: Array) -> Array:
+def as_float(x: Array) -> Array:
   """Bytes as numbers in [0, 1], everything else as it is."""
   scale = 255.0 if x.dtype == jnp.uint8 else 1.0
   return x.astype(jnp.float32) / scale

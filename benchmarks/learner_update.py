@@ -93,16 +93,18 @@ def make_torch(config: config_lib.Config) -> Callable[[], Any]:
 def main(_: list[str]) -> None:
   """Compares, torso by torso."""
   record = {}
-  for torso, rounds in (('shallow', 15), ('deep', 5)):
+  for torso in flags.FLAGS.torsos:
     config = config_lib.from_preset('atari', torso=torso)
     makers = {'plain': make_plain, 'ours': make_ours, 'torch': make_torch}
     calls = {name: make(config) for name, make in makers.items()}
-    seconds = timing.interleave(calls, rounds, pause=0.5)
+    seconds = timing.interleave(calls, flags.FLAGS.rounds, pause=0.5)
     observations = (config.unroll_length + 1) * config.batch_size
     record[torso] = timing.rates(seconds, observations)
   timing.report(record, 'observations/s', 'ours', flags.FLAGS.json)
 
 
 if __name__ == '__main__':
+  flags.DEFINE_list('torsos', ['shallow', 'deep'], 'Which networks.')
+  flags.DEFINE_integer('rounds', 11, 'How many.')
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
   app.run(main)

@@ -1,7 +1,5 @@
 """The plain parts that ours are compared with: Haiku's layers, XLA's own."""
 
-import functools
-
 import haiku as hk
 import jax
 
@@ -13,9 +11,16 @@ def max_pool(x: jax.Array) -> jax.Array:
   return hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), 'SAME')
 
 
-TORSOS = {
-  'shallow': functools.partial(torsos.shallow_torso, conv2d=hk.Conv2D),
-  'deep': functools.partial(
-    torsos.deep_torso, conv2d=hk.Conv2D, max_pool=max_pool
-  ),
-}
+def shallow_torso(image: jax.Array) -> jax.Array:
+  """`torsos.shallow_torso` with Haiku's convolution."""
+  return torsos.shallow_torso(torsos.as_float(image), conv2d=hk.Conv2D)
+
+
+def deep_torso(image: jax.Array) -> jax.Array:
+  """`torsos.deep_torso` with Haiku's convolution and max-pooling."""
+  return torsos.deep_torso(
+    torsos.as_float(image), conv2d=hk.Conv2D, max_pool=max_pool
+  )
+
+
+TORSOS = {'shallow': shallow_torso, 'deep': deep_torso}

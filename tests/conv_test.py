@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agents import conv
+from agents import words
 
 CASES = (  # size, channels, kernel, stride, padding
   ((84, 84), 4, 8, 4, 'VALID'),
@@ -48,4 +49,41 @@ def test_equals_haiku(size, channels, kernel, stride, padding):
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3),
     value_and_gradient(ours),
     value_and_gradient(theirs),
+  )
+
+
+@pytest.mark.parametrize('channels', (4, 3, 8))  # Four are moved as words.
+@pytest.mark.parametrize('kernel,stride', ((8, 4), (3, 1), (3, 2)))
+def test_bytes_are_numbers_up_to_1(channels, kernel, stride):
+  ours = hk.without_apply_rng(
+    hk.transform(lambda x: conv.Conv2D(6, kernel, stride, name='c')(x))
+  )
+  x = jax.random.bits(jax.random.key(1), (3, 20, 24, channels), jnp.uint8)
+  params = ours.init(jax.random.key(0), x)
+  assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype('float32')}
+
+  def value_and_gradient(x):
+    def scalar(params):
+      return jnp.sum(jnp.sin(ours.apply(params, x)))
+
+    return jax.jit(jax.value_and_grad(scalar))(params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
+    value_and_gradient(x),
+    value_and_gradient(x.astype(jnp.float32) / 255),
+  )
+
+
+@pytest.mark.parametrize(
+  'dtype,channels', ((jnp.uint8, 1), (jnp.uint8, 2), (jnp.int32, 1))
+)
+def test_side_by_side_is_concatenation(dtype, channels):
+  xs = list(np.arange(4 * 30 * channels).reshape(4, 5, 6, channels) % 256)
+  xs = [jnp.asarray(x, dtype) for x in xs]
+  for count in (2, 4):
+    joined = words.side_by_side(xs[:count])
+    np.testing.assert_array_equal(joined, jnp.concatenate(xs[:count], -1))
+  assert words.are_words(words.side_by_side(xs)) == (
+    dtype == jnp.uint8 and channels == 1
   )
