@@ -1,4 +1,4 @@
-"""The package: `pip install -e .`; extras: cuda, dev, build."""
+"""The package: `pip install -e .`; extras: cuda, dev, build, benchmarks."""
 
 import setuptools
 
@@ -28,6 +28,7 @@ setuptools.setup(
     'tqdm',
   ],
   extras_require={
+    'benchmarks': ['rlax', 'torch'],
     'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
     'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff'],

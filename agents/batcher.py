@@ -54,13 +54,38 @@ def stack(rollouts: Sequence[trajectory.Rollout], num_devices: int) -> Batch:
     ValueError: if the number of environments does not divide over the devices.
   """
   return Batch(
-    trajectory=_join([r.trajectory for r in rollouts], num_devices),
+    trajectory=deal([r.trajectory for r in rollouts], num_devices),
     num_transitions=sum(rollout.num_transitions for rollout in rollouts),
     versions=np.array([rollout.version for rollout in rollouts]),
     actors={rollout.actor_id: rollout.state for rollout in rollouts},
     wait_seconds=sum(rollout.wait_seconds for rollout in rollouts),
     episode_returns=np.concatenate([r.episode_returns for r in rollouts]),
     episode_lengths=np.concatenate([r.episode_lengths for r in rollouts]),
+  )
+
+
+@functools.partial(jax.jit, static_argnames='num_devices')
+def deal(
+  trajectories: Sequence[trajectory.Trajectory], num_devices: int
+) -> trajectory.Trajectory:
+  """Lays trajectories side by side, and deals them to devices: `[D, ...]`.
+
+  Raises:
+    ValueError: if the number of environments does not divide over the devices.
+  """
+
+  def join(axis):
+    def along(*xs):
+      joined = jnp.concatenate(xs, axis)
+      return jnp.stack(jnp.split(joined, num_devices, axis))
+
+    return along
+
+  rows = [each.rows for each in trajectories]
+  core_states = [each.core_state for each in trajectories]
+  return trajectory.Trajectory(
+    rows=jax.tree.map(join(1), *rows),
+    core_state=jax.tree.map(join(0), *core_states),
   )
 
 
@@ -90,24 +115,3 @@ def prefetch(
         yield item
     finally:
       wake()
-
-
-@functools.partial(jax.jit, static_argnames='num_devices')
-def _join(
-  trajectories: Sequence[trajectory.Trajectory], num_devices: int
-) -> trajectory.Trajectory:
-  """Side by side; `[D, ...]` in front, one part a device."""
-
-  def join(axis):
-    def along(*xs):
-      joined = jnp.concatenate(xs, axis)
-      return jnp.stack(jnp.split(joined, num_devices, axis))
-
-    return along
-
-  rows = [each.rows for each in trajectories]
-  core_states = [each.core_state for each in trajectories]
-  return trajectory.Trajectory(
-    rows=jax.tree.map(join(1), *rows),
-    core_state=jax.tree.map(join(0), *core_states),
-  )

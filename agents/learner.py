@@ -152,12 +152,18 @@ def make_place(
   devices: Sequence[Any],
 ) -> Callable[[batcher.Batch], batcher.Batch]:
   """Moves a batch's trajectory `[D, ...]` to the devices, a part to each."""
-  sharding = _sharding(devices, AXIS)
 
-  def place(batch):
-    return batch._replace(trajectory=jax.device_put(batch.trajectory, sharding))
+  def place_batch(batch):
+    return batch._replace(trajectory=place(batch.trajectory, devices))
 
-  return place
+  return place_batch
+
+
+def place(
+  trajectory: trajectory_lib.Trajectory, devices: Sequence[Any]
+) -> trajectory_lib.Trajectory:
+  """A trajectory `[D, ...]` on the devices, a part on each."""
+  return jax.device_put(trajectory, _sharding(devices, AXIS))
 
 
 def init(

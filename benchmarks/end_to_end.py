@@ -15,8 +15,8 @@ import psutil
 
 from benchmarks import plain
 from benchmarks import timing
-from envs import registry
 from experiments import config as config_lib
+from experiments import parts
 from experiments import stages
 
 
@@ -32,10 +32,8 @@ def plain_parts(torso: str) -> stages.Setup:
   config = dataclasses.replace(
     config, num_actors=1, unrolls_per_pass=config.batch_size
   )
-  world = registry.make(
-    config.env, config.envs_per_actor, config.seed, stack_num=4
-  )
-  return stages.set_up(config, [world], torso=plain.TORSOS[torso])
+  worlds = parts.make_worlds(config, stack_num=4)
+  return stages.set_up(config, worlds, torso=plain.TORSOS[torso])
 
 
 def main(_: list[str]) -> None:

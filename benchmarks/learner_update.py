@@ -10,8 +10,8 @@ V-trace and optimiser. It needs the extra `benchmarks`.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
-import os
 from typing import Any
 
 from absl import app
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from agents import agent as agent_lib
+from agents import batcher
 from agents import learner
 from agents import trajectory
 from benchmarks import plain
@@ -31,20 +32,31 @@ from experiments import parts
 _ACTIONS, _SIZE, _STACK = 6, 84, 4
 
 
-def make_ours(config: config_lib.Config, **settings: Any) -> Callable[[], Any]:
-  """An update of a batch of random frames; `settings` of the agent."""
+def make_ours(
+  config: config_lib.Config,
+  devices: Sequence[jax.Device] | None = None,
+  **settings: Any,
+) -> Callable[[], Any]:
+  """An update of a batch of random frames, on the first device by default.
+
+  Args:
+    config: of the run.
+    devices: that share the batch.
+    **settings: of the agent.
+  """
   agent = agent_lib.make_agent(
     dm_env.specs.Array((_SIZE, _SIZE, 1), np.uint8),
     dm_env.specs.DiscreteArray(_ACTIONS),
     **(dict(torso=config.torso, use_lstm=False, num_stacked=_STACK) | settings),
   )
-  devices = jax.local_devices()
+  devices = devices or jax.local_devices()[:1]
   optimizer = parts.make_optimizer(config)
   update = learner.parallelize(
     parts.make_update(config, agent, optimizer), devices
   )
   state = learner.init(agent, optimizer, jax.random.key(0), devices)
-  batch = jax.device_put(random_batch(config, agent))
+  batch = batcher.deal([random_batch(config, agent)], len(devices))
+  batch = learner.place(batch, devices)
   return lambda: jax.block_until_ready(update(state, batch, 1e-4))
 
 
@@ -57,7 +69,7 @@ def make_plain(config: config_lib.Config) -> Callable[[], Any]:
 def random_batch(
   config: config_lib.Config, agent: agent_lib.Agent
 ) -> trajectory.Trajectory:
-  """A batch for one device, no episode ending in it."""
+  """A batch, no episode ending in it."""
   rng = np.random.default_rng(0)
   shape = config.unroll_length + 1, config.batch_size
   timestep = dm_env.TimeStep(
@@ -72,8 +84,7 @@ def random_batch(
     np.full(shape, -np.log(_ACTIONS), np.float32),
   )
   core_state = agent.initial_state(config.batch_size)
-  batch = trajectory.Trajectory(rows, core_state)
-  return jax.tree.map(lambda x: x[None], batch)
+  return trajectory.Trajectory(rows, core_state)
 
 
 def make_torch(config: config_lib.Config) -> Callable[[], Any]:
@@ -82,7 +93,7 @@ def make_torch(config: config_lib.Config) -> Callable[[], Any]:
 
   from benchmarks import torch_network  # pylint: disable=g-import-not-at-top
 
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_num_threads(parts.num_cores())
   return torch_network.make_gradient(
     config.torso,
     num_observations=(config.unroll_length + 1) * config.batch_size,

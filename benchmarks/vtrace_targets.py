@@ -1,10 +1,14 @@
-"""V-trace's targets against rlax's, vmapped over the batch.
+"""V-trace's targets against rlax's, and its scan against an associative one.
 
 python -m benchmarks.vtrace_targets --json=vtrace_targets.json
+
+rlax's are vmapped over the batch. The associative scan takes logarithmically
+many steps, each over all time; on other hardware than a CPU it may win.
 """
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from absl import app
 from absl import flags
@@ -26,6 +30,22 @@ def rlax_targets(log_rhos, discounts, rewards, values, bootstrap_value):
   )
 
 
+def associative_targets(log_rhos, discounts, rewards, values, bootstrap_value):
+  """The same targets, their recursion by `jax.lax.associative_scan`."""
+
+  def discounted_sum(xs, discounts):
+    def join(later, earlier):
+      (x, discount), (y, factor) = later, earlier
+      return y + factor * x, factor * discount
+
+    return jax.lax.associative_scan(join, (xs, discounts), reverse=True)[0]
+
+  with mock.patch.object(vtrace.targets, '_discounted_sum', discounted_sum):
+    return vtrace.from_importance_weights(
+      log_rhos, discounts, rewards, values, bootstrap_value
+    )
+
+
 def arguments(length: int, batch: int) -> list[jax.Array]:
   """Random arguments of `from_importance_weights`."""
   rng = np.random.default_rng(0)
@@ -33,6 +53,17 @@ def arguments(length: int, batch: int) -> list[jax.Array]:
   log_rhos, rewards, values = (draw(length, batch) for _ in range(3))
   discounts = np.full((length, batch), 0.99, np.float32)
   return jax.device_put([log_rhos, discounts, rewards, values, draw(batch)])
+
+
+def check_equal(inputs: list[jax.Array]) -> None:
+  """All three are the same function."""
+  expected = vtrace.from_importance_weights(*inputs)
+  associative = associative_targets(*inputs)
+  np.testing.assert_allclose(associative.vs, expected.vs, rtol=1e-4, atol=1e-4)
+  advantages = rlax_targets(*inputs).pg_advantage
+  np.testing.assert_allclose(
+    advantages, expected.pg_advantages, rtol=1e-4, atol=1e-4
+  )
 
 
 def calling(
@@ -51,12 +82,14 @@ def calling(
 def main(_: list[str]) -> None:
   """Compares, shape by shape."""
   record = {}
+  check_equal(arguments(20, 32))
   for length in _LENGTHS:
     for batch in _BATCHES:
       inputs = arguments(length, batch)
       times = 20_000 // length
       calls = {
         'rlax': calling(rlax_targets, inputs, times),
+        'associative': calling(associative_targets, inputs, times),
         'ours': calling(vtrace.from_importance_weights, inputs, times),
       }
       seconds = timing.interleave(calls, rounds=21)

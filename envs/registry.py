@@ -35,6 +35,7 @@ def make(
   seed: int,
   *,
   renders: bool = False,
+  num_threads: int = 0,
   **settings: Any,
 ) -> environment.Environment:
   """A batch of `num_envs` environments.
@@ -45,6 +46,7 @@ def make(
     num_envs: the size of the batch.
     seed: decides everything random in them.
     renders: whether `render` will be called.
+    num_threads: that step an EnvPool task; 0: as many as there are cores.
     **settings: `atari.Atari`'s for a game, EnvPool's own for its other tasks;
       Catch has none.
 
@@ -69,6 +71,8 @@ def make(
     raise UnknownEnvironmentError(_unknown(env_id, [*_OURS, *known]))
   if renders:
     settings['render_mode'] = 'rgb_array'
+  if num_threads:  # More than environments EnvPool refuses.
+    settings['num_threads'] = min(num_threads, num_envs)
   world = atari.Atari if atari.is_atari(env_id) else envpool_env.EnvPool
   return world(env_id, num_envs, seed, **settings)
 

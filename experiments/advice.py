@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import itertools
+import statistics
 from typing import Any
 from typing import NamedTuple
 
@@ -15,7 +16,11 @@ from experiments import doctor
 from experiments import stages
 
 TUNED = ('num_actors', 'envs_per_actor', 'batch_size')
-_WORTH_SAYING = 0.03  # A smaller gain is noise.
+_WORTH_SAYING = 0.05  # A smaller gain may be noise.
+_ROUNDS = 3
+_ACTING = ('environment', 'transfer', 'inference')
+
+Rates = Mapping[str, doctor.Rate]
 
 
 class Advice(NamedTuple):
@@ -26,49 +31,67 @@ class Advice(NamedTuple):
   why: str
 
 
-def overlap(rates: Mapping[str, doctor.Rate], bound: doctor.Bound) -> float:
-  """The gain that a perfect overlap would bring."""
-  return bound.steps_per_second / rates[stages.WHOLE].median - 1
+class Alternative(NamedTuple):
+  """Flags, and the stages whose cost they change."""
+
+  flags: dict[str, Any]
+  names: tuple[str, ...]
 
 
 def alternatives(
   config: config_lib.Config, num_devices: int, on_accelerator: bool
-) -> Iterator[dict[str, Any]]:
-  """Flags whose effect on the stages is worth measuring; all of them can be."""
-  per_device = config.batch_size // num_devices
+) -> Iterator[Alternative]:
+  """What is worth trying, and can be."""
   for envs in (config.envs_per_actor * 2, config.envs_per_actor // 2):
     if envs and config.batch_size % envs == 0:
-      yield {'envs_per_actor': envs}
-  if config.torso != 'mlp':
-    for unrolls in (1, 2, 4, per_device):
+      yield Alternative({'envs_per_actor': envs}, _ACTING)
+  if config.torso != 'mlp' and not on_accelerator:
+    per_device = config.batch_size // num_devices
+    for unrolls in (2, 4):  # One is the default.
       if unrolls != config.unrolls_per_pass and per_device % unrolls == 0:
-        yield {'unrolls_per_pass': unrolls}
+        yield Alternative({'unrolls_per_pass': unrolls}, ('update',))
   if on_accelerator and config.precision == 'f32':
-    yield {'precision': 'bf16'}
+    yield Alternative({'precision': 'bf16'}, ('inference', 'update'))
+
+
+def overlap(
+  config: config_lib.Config, rates: Rates, bound: doctor.Bound
+) -> Iterator[Advice]:
+  """One more actor, where the whole is far from its bound."""
+  gain = bound.steps_per_second / rates[stages.WHOLE].median - 1
+  if gain > _WORTH_SAYING:
+    flags = {'num_actors': config.num_actors + 1}
+    yield Advice(flags, gain, 'at most: while one waits another works')
 
 
 def measured(
   config: config_lib.Config,
-  rates: Mapping[str, doctor.Rate],
-  find_bound: Callable[[Mapping[str, doctor.Rate]], doctor.Bound],
-  changes: Iterator[dict[str, Any]],
+  rates: Rates,
+  find_bound: Callable[[Rates], doctor.Bound],
+  candidates: Iterator[Alternative],
   seconds: float,
 ) -> Iterator[Advice]:
-  """The changes that raise the bound, by measuring their stages alone.
+  """The changes that raise the bound, by measuring the stages they change.
 
   Args:
     config: what was measured.
-    rates: its stages.
+    rates: of its stages.
     find_bound: from rates to their bound.
-    changes: from `alternatives`.
-    seconds: a stage is measured for.
+    candidates: from `alternatives`.
+    seconds: that a stage is measured for, as it is and changed, in turns.
   """
   before = find_bound(rates).steps_per_second
-  for flags in changes:
-    changed = dataclasses.replace(config, num_actors=1, **flags)
-    after = find_bound(_rates(changed, seconds)).steps_per_second
-    if after > (1 + _WORTH_SAYING) * before:
-      yield Advice(flags, after / before - 1, 'the stages alone allow it')
+  one = dataclasses.replace(config, num_actors=1)
+  with _measures(one) as old:
+    for flags, names in candidates:
+      with _measures(dataclasses.replace(one, **flags)) as new:
+        changed = {
+          name: _changed(rates[name], old[name], new[name], seconds)
+          for name in names
+        }
+      gain = find_bound({**rates, **changed}).steps_per_second / before - 1
+      if gain > _WORTH_SAYING:
+        yield Advice(flags, gain, 'by its stages alone')
 
 
 def tuned(
@@ -82,7 +105,7 @@ def tuned(
   combinations = itertools.product(
     (1, 2, 3, 4),
     sorted({config.envs_per_actor * 2**i // 4 for i in range(5)} - {0}),
-    sorted({config.batch_size, config.batch_size * 2}),
+    (config.batch_size, config.batch_size * 2),
   )
   for values in combinations:
     changed = dataclasses.replace(config, **dict(zip(TUNED, values)))
@@ -92,16 +115,33 @@ def tuned(
         yield measure(seconds).steps_per_second, changed
 
 
-def _rates(config: config_lib.Config, seconds: float) -> dict[str, doctor.Rate]:
+@contextlib.contextmanager
+def _measures(
+  config: config_lib.Config,
+) -> Iterator[dict[str, stages.Measure]]:
   setup = stages.set_up(config)
   with contextlib.ExitStack() as stack:
     for world in setup.worlds:
       stack.callback(world.close)
-    readings = {name: [] for name in stages.NAMES}
-    measures = stages.alone(setup)
-    for measure in measures.values():
-      measure(0.0)  # Compilation.
-    for _ in range(3):
-      for name, measure in measures.items():
-        readings[name].append(measure(seconds))
-  return {name: doctor.rate(its) for name, its in readings.items()}
+    yield stages.alone(setup)
+
+
+def _changed(
+  rate: doctor.Rate,
+  old: stages.Measure,
+  new: stages.Measure,
+  seconds: float,
+) -> doctor.Rate:
+  """A stage's rate, changed by as much as the new one differs from the old."""
+  for measure in (old, new):
+    measure(0.0)  # Compilation.
+  pairs = [(old(seconds), new(seconds)) for _ in range(_ROUNDS)]
+  faster, cheaper = (
+    statistics.median(getattr(b, name) / getattr(a, name) for a, b in pairs)
+    for name in stages.Reading._fields
+  )
+  return doctor.Rate(
+    rate.median * faster,
+    rate.best * faster,
+    rate.cpu_seconds_per_step * cheaper,
+  )

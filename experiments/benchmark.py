@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import json
 import platform
 from typing import Any
@@ -24,6 +25,7 @@ from experiments import checks
 from experiments import config as config_lib
 from experiments import doctor
 from experiments import launch
+from experiments import parts
 from experiments import stages
 
 _ROW = '{:<12}{:>9}{:>10}{:>12}{:>12}{:>9}'
@@ -66,7 +68,7 @@ def hardware() -> dict[str, Any]:
   devices = jax.local_devices()
   return {
     'cpu': _cpu(),
-    'num_cores': psutil.cpu_count(),
+    'num_cores': parts.num_cores(),
     'memory_gib': round(psutil.virtual_memory().total / 2**30, 1),
     'device': devices[0].device_kind,
     'num_devices': len(devices),
@@ -87,8 +89,13 @@ def examine(
   )
   rates, frames_per_step = measure(config, seconds, rounds)
   bound = find_bound(rates)
-  changes = advice.alternatives(config, machine['num_devices'], on_accelerator)
-  better = advice.measured(config, rates, find_bound, changes, seconds)
+  candidates = advice.alternatives(
+    config, machine['num_devices'], on_accelerator
+  )
+  better = itertools.chain(
+    advice.overlap(config, rates, bound),
+    advice.measured(config, rates, find_bound, candidates, seconds / 2),
+  )
   return {
     'hardware': machine,
     'config': dataclasses.asdict(config),

@@ -20,7 +20,8 @@ class Rate(NamedTuple):
 
   median: float  # Agent steps per second.
   best: float
-  cpu_seconds_per_step: float  # Median.
+  # The least: what is more was spent on waiting for a turn.
+  cpu_seconds_per_step: float
 
 
 class Bound(NamedTuple):
@@ -36,7 +37,7 @@ def rate(readings: Sequence[stages.Reading]) -> Rate:
   return Rate(
     statistics.median(speeds),
     max(speeds),
-    statistics.median(r.cpu_seconds_per_step for r in readings),
+    min(reading.cpu_seconds_per_step for reading in readings),
   )
 
 
@@ -60,10 +61,10 @@ def bound(
   cores = sum(rates[name].cpu_seconds_per_step for name in stages.NAMES)
   bounds = [
     Bound(num_cores / cores, f'{num_cores} cores without a pause'),
-    Bound(rates['update'].median, 'one update at a time'),
+    Bound(rates['update'].best, 'one update at a time'),
   ]
   if on_accelerator:
-    device = sum(1 / rates[name].median for name in _ON_DEVICE)
+    device = sum(1 / rates[name].best for name in _ON_DEVICE)
     bounds.append(Bound(1 / device, 'the device without a pause'))
   return min(bounds)
 
@@ -71,7 +72,7 @@ def bound(
 def shares(rates: Mapping[str, Rate], on_accelerator: bool) -> dict[str, float]:
   """Each stage's part of what is short: the device's time, or the cores'."""
   if on_accelerator:
-    costs = {name: 1 / rates[name].median for name in _ON_DEVICE}
+    costs = {name: 1 / rates[name].best for name in _ON_DEVICE}
   else:
     costs = {name: rates[name].cpu_seconds_per_step for name in stages.NAMES}
   total = sum(costs.values())

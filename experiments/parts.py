@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import functools
 import itertools
 import math
+import os
 from typing import Any
 
 import jax
@@ -40,22 +41,35 @@ _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 
 
 def make_worlds(
-  config: config_lib.Config, num_updates: int = 0
+  config: config_lib.Config, num_updates: int = 0, **settings: Any
 ) -> list[environment.Environment]:
   """Each actor's batch of environments, differently seeded.
 
   After `num_updates` updates an actor that has been stepping gets worlds of
-  another seed: those that begin anew do not replay the episodes of before.
+  another seed: those that begin anew do not replay the episodes of before. The
+  cores are shared out: worlds with threads for all of them would fight.
   """
+  num_threads = max(1, num_cores() // config.num_actors)
   try:
     return [
       registry.make(
-        config.env, config.envs_per_actor, _seed(config, actor_id, num_updates)
+        config.env,
+        config.envs_per_actor,
+        _seed(config, actor_id, num_updates),
+        num_threads=num_threads,
+        **settings,
       )
       for actor_id in range(config.num_actors)
     ]
   except registry.REFUSALS as error:
     raise config_lib.ConfigError(str(error)) from error
+
+
+def num_cores() -> int:
+  """That this process may use."""
+  if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def make_agent(

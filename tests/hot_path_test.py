@@ -51,12 +51,12 @@ def test_a_batch_costs_its_steps_and_three_dispatches_more(training, tmp_path):
     training(1.0)
   counts = dispatches(tmp_path)
   # The update's wrapper has a name of its own, pmap's.
-  update = (counts.keys() - {'act', 'stack', '_join'}).pop()
-  assert counts.keys() == {'act', 'stack', '_join', update}
+  update = (counts.keys() - {'act', 'stack', 'deal'}).pop()
+  assert counts.keys() == {'act', 'stack', 'deal', update}
   # Actors are some rollouts ahead of the updates, now more, now fewer.
   ahead = 0.4 * counts[update]
   assert counts[update] > 40
-  assert counts['_join'] == pytest.approx(counts[update], abs=ahead)
+  assert counts['deal'] == pytest.approx(counts[update], abs=ahead)
   rollouts = ACTORS * counts[update]
   assert counts['stack'] == pytest.approx(rollouts, abs=ahead)
   assert counts['act'] == pytest.approx(T * rollouts, abs=T * ahead)

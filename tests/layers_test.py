@@ -11,6 +11,7 @@ MAY_IMPORT = {
   'agents': {'agents', 'vtrace'},
   'envs': {'envs'},
   'experiments': {'experiments', 'agents', 'envs', 'vtrace'},
+  'benchmarks': {'benchmarks', 'experiments', 'agents', 'envs', 'vtrace'},
 }
 GROUND = {'chex', 'jax', 'typing'}  # All that vtrace may stand on.
 FILES = [
@@ -38,7 +39,7 @@ def test_imports_go_one_way(path):
   assert tops(path) & set(MAY_IMPORT) <= MAY_IMPORT[package]
   if package == 'vtrace':
     assert tops(path) <= GROUND | {'vtrace'}
-  if package != 'experiments':
+  if package not in ('experiments', 'benchmarks'):
     flags = {'absl.flags', 'absl.app'}
     assert not flags & set(imported_modules(path)), 'flags stay in experiments'
   assert 'tests' not in tops(path)

@@ -168,7 +168,7 @@ def test_the_schedule_falls_over_the_runs_frames():
 
 
 def test_a_bug_in_a_world_is_no_refusal(monkeypatch):
-  def broken(*args):
+  def broken(*args, **settings):
     raise ValueError('a bug')
 
   monkeypatch.setattr(parts.registry, 'make', broken)

@@ -1,0 +1,39 @@
+"""What it costs to share an update among eight devices instead of one.
+
+python -m benchmarks.pmap_overhead --json=pmap_overhead.json
+
+The devices are virtual ones of the same cores, so the work is the same, and
+what is more is overhead: of `pmap`, of the sum over devices, of smaller parts.
+"""
+
+import os
+
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+
+# pylint: disable=g-import-not-at-top
+from absl import app
+from absl import flags
+import jax
+
+from benchmarks import learner_update
+from benchmarks import timing
+from experiments import config as config_lib
+
+
+def main(_: list[str]) -> None:
+  """Compares, torso by torso."""
+  record, devices = {}, jax.local_devices()
+  for torso, num_stacked in (('mlp', 1), ('shallow', 4)):
+    config = config_lib.from_preset('atari', torso=torso)
+    calls = {
+      name: learner_update.make_ours(config, some, num_stacked=num_stacked)
+      for name, some in (('1 device', devices[:1]), ('8 devices', devices))
+    }
+    seconds = timing.interleave(calls, rounds=31)
+    record[torso] = timing.rates(seconds, 1)
+  timing.report(record, 'updates/s', '8 devices', flags.FLAGS.json)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  app.run(main)

@@ -1,0 +1,195 @@
+"""The doctor: what its numbers say, and that it measures what trains."""
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from experiments import advice
+from experiments import benchmark
+from experiments import checks
+from experiments import config as config_lib
+from experiments import doctor
+from experiments import stages
+from tests import running
+
+
+def make_rates(**changes):
+  """In microseconds: (alone, of the processors) for an agent step."""
+  costs = dict(
+    environment=(200, 300),
+    transfer=(5, 10),
+    inference=(60, 90),
+    queue=(5, 10),
+    update=(250, 390),
+    whole=(500, 900),
+  )
+  return {
+    name: doctor.Rate(0.9e6 / wall, 1e6 / wall, cpu * 1e-6)
+    for name, (wall, cpu) in (costs | changes).items()
+  }
+
+
+def test_a_rate_is_the_median_the_best_and_the_least_cost():
+  readings = [stages.Reading(s, c) for s, c in ((5, 4.0), (9, 2.0), (6, 3.0))]
+  assert doctor.rate(readings) == doctor.Rate(6, 9, 2.0)
+
+
+@pytest.mark.parametrize(
+  'cores,on_accelerator,changes,expected,reason',
+  (
+    (2, False, {}, 2 / 800e-6, '2 cores'),
+    (8, False, {}, 1 / 250e-6, 'one update'),  # The cores would do 10,000.
+    (8, True, {}, 1 / 320e-6, 'the device'),
+    (2, True, {}, 2 / 800e-6, '2 cores'),
+    (64, True, {'inference': (0.1, 90)}, 1 / 260.1e-6, 'the device'),
+  ),
+)
+def test_the_bound_is_the_least_of_what_is_short(
+  cores, on_accelerator, changes, expected, reason
+):
+  bound = doctor.bound(make_rates(**changes), cores, on_accelerator)
+  assert bound.steps_per_second == pytest.approx(expected)
+  assert reason in bound.reason
+
+
+def test_shares_are_of_the_cores_or_of_the_device():
+  shares = doctor.shares(make_rates(), on_accelerator=False)
+  assert shares['environment'] == pytest.approx(300 / 800)
+  assert sum(shares.values()) == pytest.approx(1) and len(shares) == 5
+  shares = doctor.shares(make_rates(), on_accelerator=True)
+  assert 'environment' not in shares
+  assert shares['update'] == pytest.approx(250 / 320)
+
+
+def test_another_actor_is_advised_where_the_parts_do_not_overlap():
+  config = config_lib.Config(num_actors=2)
+  bound = doctor.Bound(2_500.0, '')
+  (one,) = advice.overlap(config, make_rates(whole=(450, 900)), bound)
+  assert one.flags == {'num_actors': 3} and one.gain == pytest.approx(0.25)
+  assert not list(advice.overlap(config, make_rates(whole=(360, 700)), bound))
+
+
+def flags_of(config, *args):
+  return [candidate.flags for candidate in advice.alternatives(config, *args)]
+
+
+def test_what_is_tried_can_be():
+  config = config_lib.Config(envs_per_actor=16, batch_size=32)
+  on_cpu, on_gpu = flags_of(config, 1, False), flags_of(config, 4, True)
+  assert on_cpu == [
+    {'envs_per_actor': 32},
+    {'envs_per_actor': 8},
+    {'unrolls_per_pass': 2},
+    {'unrolls_per_pass': 4},
+  ]
+  assert on_gpu == [*on_cpu[:2], {'precision': 'bf16'}]
+  one = dataclasses.replace(config, envs_per_actor=1, batch_size=1, torso='mlp')
+  assert flags_of(one, 1, False) == []
+  for flags in on_cpu:
+    checks.check(dataclasses.replace(config, **flags), 1)
+
+
+def test_a_change_gains_what_its_stages_do(monkeypatch):
+  """Twice as many environments: acting in half the time, in truth measured."""
+
+  @contextlib.contextmanager
+  def fake(config):
+    speed = config.envs_per_actor
+    yield dict.fromkeys(
+      stages.NAMES, lambda seconds: stages.Reading(speed, 1 / speed)
+    )
+
+  monkeypatch.setattr(advice, '_measures', fake)
+  config = config_lib.Config(envs_per_actor=16, torso='mlp')
+  find_bound = lambda rates: doctor.bound(rates, 2, False)
+  found = advice.measured(
+    config,
+    make_rates(),
+    find_bound,
+    advice.alternatives(config, 1, False),
+    seconds=1.0,
+  )
+  (one,) = found  # Half as many would be slower: nothing is said of that.
+  assert one.flags == {'envs_per_actor': 32}
+  assert one.gain == pytest.approx(800 / (150 + 5 + 45 + 10 + 390) - 1)
+
+
+def test_tuning_measures_all_that_can_be(monkeypatch):
+  measured = []
+
+  @contextlib.contextmanager
+  def fake(config):
+    measured.append(config)
+    yield lambda seconds: stages.Reading(config.envs_per_actor, 0.0)
+
+  monkeypatch.setattr(stages, 'set_up', lambda config: config)
+  monkeypatch.setattr(stages, 'together', fake)
+  config = config_lib.Config(envs_per_actor=32, batch_size=32)
+  found = list(advice.tuned(config, 1, seconds=1.0))
+  assert [changed for _, changed in found] == measured
+  sizes = {(c.envs_per_actor, c.batch_size) for c in measured}
+  assert sizes == {(8, 32), (16, 32), (32, 32)} | {
+    (envs, 64) for envs in (8, 16, 32, 64)
+  }
+  assert {c.num_actors for c in measured} == {1, 2, 3, 4}
+
+
+def test_time_is_measured_in_steps_and_processor_seconds():
+  def busy():
+    end = time.process_time() + 0.02
+    while time.process_time() < end:
+      pass
+
+  reading = stages.repeat(busy, steps=10)(0.2)
+  assert reading.cpu_seconds_per_step == pytest.approx(2e-3, rel=0.3)
+  assert reading.steps_per_second < 550  # No more than the clock allows.
+  idle = stages.repeat(lambda: time.sleep(0.02), steps=10)(0.2)
+  assert idle.cpu_seconds_per_step < 5e-4
+
+
+def test_all_stages_and_the_whole_run(monkeypatch):
+  running.see_one_device(monkeypatch)
+  config = running.config_for(num_frames=2**53, use_lstm=True, batch_size=4)
+  rates, frames_per_step = benchmark.measure(config, seconds=0.05, rounds=2)
+  assert list(rates) == [*stages.NAMES, 'whole'] and frames_per_step == 1
+  for rate in rates.values():
+    assert 0 < rate.median <= rate.best and rate.cpu_seconds_per_step > 0
+  # No stage is slower alone than all of them together.
+  whole = rates['whole'].median
+  assert all(rate.best > whole for rate in rates.values())
+
+
+def test_the_script_prints_its_table_and_stores_it(tmp_path):
+  file = tmp_path / 'catch.json'
+  command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
+  flags = ['--seconds=0.1', '--rounds=1', f'--json={file}', '--num_actors=1']
+  done = subprocess.run([*command, *flags], capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  record = json.loads(file.read_text())
+  assert record['hardware']['jax'] == jax.__version__
+  assert record['config']['env'] == 'Catch'
+  for name in (*stages.NAMES, 'whole', 'bound', 'per core'):
+    assert name in done.stdout
+  whole = record['stages']['whole']['median']
+  bound = record['bound']['steps_per_second']
+  assert record['share_of_bound'] == pytest.approx(whole / bound)
+  assert f'{whole:,.0f}' in done.stdout
+  for change in record['advice']:
+    assert set(change['flags']) <= {
+      f.name for f in dataclasses.fields(config_lib.Config)
+    }
+
+
+def test_the_script_refuses_in_a_line():
+  command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
+  done = subprocess.run(
+    [*command, '--json=/nowhere/x.json'], capture_output=True, text=True
+  )
+  assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+  assert '/nowhere/x.json' in done.stderr
