@@ -28,7 +28,7 @@ GetParams = Callable[[], tuple[int, Any] | None]
 class Carry(NamedTuple):
   """Where an actor and its environments stand between two rollouts."""
 
-  row: trajectory.Row  # [B, ...]: the last arrival, on the device.
+  row: trajectory.Row  # [B, ...]: the last arrival.
   core_state: Any  # [B, ...]: on entering that row.
   totals: episodes.Totals  # [B]: of the episodes that are running.
   env_state: Any  # From `get_state`.
@@ -156,9 +156,10 @@ def rollouts(
       timesteps.append(timestep._replace(observation=()))
     totals, returns, lengths = episodes.accumulate(totals, timesteps)
     state = _state(env, key, Carry(row, core_state, totals, None))
+    unrolls = trajectory.Trajectory(stack(rows), entering)
     ended = time.monotonic()
     yield trajectory.Rollout(
-      trajectory=trajectory.Trajectory(stack(rows), entering),
+      trajectory=unrolls,
       actor_id=actor_id,
       version=version,
       state=state,

@@ -8,6 +8,7 @@ what is more is overhead: of `pmap`, of the sum over devices, of smaller parts.
 
 import os
 
+os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 # pylint: disable=g-import-not-at-top

@@ -43,6 +43,10 @@ class Atari(envpool_env.EnvPool):
       raise envpool_env.UnsupportedTaskError(
         f'A game begins with at least one no-op, not noop_max={noop_max}.'
       )
+    if stack_num not in (1, _NUM_STACKED):
+      raise envpool_env.UnsupportedTaskError(
+        f'EnvPool stacks all {_NUM_STACKED} frames or none, not {stack_num}.'
+      )
     self.num_stacked = _NUM_STACKED // stack_num
     self._life_loss_ends_episode = life_loss_ends_episode
     self._lives = np.zeros([num_envs], np.int32)

@@ -47,7 +47,7 @@ def alternatives(
       yield Alternative({'envs_per_actor': envs}, _ACTING)
   if config.torso != 'mlp' and not on_accelerator:
     per_device = config.batch_size // num_devices
-    for unrolls in (2, 4):  # One is the default.
+    for unrolls in (1, 2, 4):
       if unrolls != config.unrolls_per_pass and per_device % unrolls == 0:
         yield Alternative({'unrolls_per_pass': unrolls}, ('update',))
   if on_accelerator and config.precision == 'f32':
@@ -59,9 +59,9 @@ def overlap(
 ) -> Iterator[Advice]:
   """One more actor, where the whole is far from its bound."""
   gain = bound.steps_per_second / rates[stages.WHOLE].median - 1
-  if gain > _WORTH_SAYING:
+  if gain > _WORTH_SAYING and config.lag < 0:  # In lock-step nothing overlaps.
     flags = {'num_actors': config.num_actors + 1}
-    yield Advice(flags, gain, 'at most: while one waits another works')
+    yield Advice(flags, gain, 'at most, by the bound: one waits, one works')
 
 
 def measured(
@@ -81,10 +81,9 @@ def measured(
     seconds: that a stage is measured for, as it is and changed, in turns.
   """
   before = find_bound(rates).steps_per_second
-  one = dataclasses.replace(config, num_actors=1)
-  with _measures(one) as old:
+  with _measures(config) as old:
     for flags, names in candidates:
-      with _measures(dataclasses.replace(one, **flags)) as new:
+      with _measures(dataclasses.replace(config, **flags)) as new:
         changed = {
           name: _changed(rates[name], old[name], new[name], seconds)
           for name in names
@@ -109,10 +108,17 @@ def tuned(
   )
   for values in combinations:
     changed = dataclasses.replace(config, **dict(zip(TUNED, values)))
-    with contextlib.suppress(config_lib.ConfigError):
-      checks.check(changed, num_devices)
+    if _can_be(changed, num_devices):
       with stages.together(stages.set_up(changed)) as measure:
         yield measure(seconds).steps_per_second, changed
+
+
+def _can_be(config: config_lib.Config, num_devices: int) -> bool:
+  try:
+    checks.check(config, num_devices)
+  except config_lib.ConfigError:
+    return False
+  return True
 
 
 @contextlib.contextmanager

@@ -131,8 +131,8 @@ def report(record: Mapping[str, Any]) -> None:
   print(_line(record, 'bound', bound['steps_per_second']))
   slowest = max(record['shares'], key=record['shares'].get)
   print(
-    f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound: '
-    f'{bound["reason"]}. The {slowest} costs most.'
+    f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound, '
+    f'{bound["reason"]}; the {slowest} costs most.'
   )
   for change in record['advice']:
     print(f'{_flags(change["flags"])}: {change["gain"]:+.0%}, {change["why"]}.')
@@ -200,6 +200,7 @@ def main() -> None:
 
 if __name__ == '__main__':
   launch.define_flags()
+  flags.adopt_module_key_flags(launch)  # For --help.
   flags.DEFINE_float('seconds', 1.0, 'For a stage, a round.', lower_bound=0.1)
   flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
   flags.DEFINE_string('json', '', 'Also stores the table in this file.')

@@ -84,7 +84,7 @@ class Config:
   unrolls_per_pass: int = _field(
     0,
     'Accumulate the gradient over groups of this many unrolls: the same '
-    'gradient. 0: one at a time for images on CPU, where that is fastest, and '
+    'gradient. 0: one or two for images on CPU, whichever is faster, and '
     'all at once otherwise. Ours.',
     may_change=True,
   )

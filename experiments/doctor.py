@@ -1,7 +1,8 @@
 """What stands between a training and the speed of its parts.
 
 The bound is the rate of a perfect overlap: no core ever idle on a CPU, the
-accelerator never idle elsewhere, and no stage slower than it is alone.
+accelerator never idle elsewhere. It is an estimate: a stage that waits may burn
+a processor's time that training gives to others.
 """
 
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ def bound(
 
     num_cores / sum_i c_i,
     1 / t_update: one update is in flight at a time,
+    1 / t_environment, of all worlds at once,
     1 / sum_i t_i over the stages of the device, if that is an accelerator.
 
   Args:
@@ -62,6 +64,7 @@ def bound(
   bounds = [
     Bound(num_cores / cores, f'{num_cores} cores without a pause'),
     Bound(rates['update'].best, 'one update at a time'),
+    Bound(rates['environment'].best, 'the environments alone'),
   ]
   if on_accelerator:
     device = sum(1 / rates[name].best for name in _ON_DEVICE)

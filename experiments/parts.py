@@ -37,6 +37,8 @@ _REWARD_CLIPPINGS = {
   'none': lambda rewards: rewards,
 }
 
+# Unrolls a pass, measured with those of 20 steps of Atari.
+_FASTEST_ON_CPU = {'shallow': 2, 'deep': 1}
 _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 
 
@@ -240,9 +242,11 @@ def _rollouts_per_batch(config: config_lib.Config) -> int:
 
 
 def _unrolls_per_pass(config: config_lib.Config) -> int | None:
-  """One unroll of images fits a CPU's cache; elsewhere the more the better."""
-  on_cpu = jax.default_backend() == 'cpu'
-  return 1 if on_cpu and config.torso != 'mlp' else None
+  """Few unrolls of images fit a CPU's cache; elsewhere the more the better."""
+  if jax.default_backend() != 'cpu' or config.torso not in _FASTEST_ON_CPU:
+    return None
+  unrolls = config.batch_size // jax.local_device_count()
+  return math.gcd(unrolls, _FASTEST_ON_CPU[config.torso])
 
 
 def _check_known(flag: str, value: str, known: Any) -> None:

@@ -6,8 +6,12 @@ played, and whatever it starts it waits for.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent import futures
 import contextlib
+import dataclasses
 import itertools
+import math
 import time
 from typing import Any
 from typing import NamedTuple
@@ -29,6 +33,9 @@ from experiments import run_state
 
 NAMES = ('environment', 'transfer', 'inference', 'queue', 'update')
 WHOLE = 'whole'
+_REST_SECONDS = 30.0  # At most; then what comes is measured beside the actors.
+_LOOK_SECONDS = 0.1
+_RESTING = 0.2  # Of one processor: threads that wait look now and then.
 
 
 class Reading(NamedTuple):
@@ -66,7 +73,12 @@ def set_up(
   """
   worlds = worlds or parts.make_worlds(config)
   devices = jax.local_devices()
-  agent = parts.make_agent(config, worlds[0], **agent_settings)
+  try:
+    agent = parts.make_agent(config, worlds[0], **agent_settings)
+  except config_lib.ConfigError:
+    for world in worlds:
+      world.close()
+    raise
   optimizer = parts.make_optimizer(config)
   update = learner.parallelize(
     parts.make_update(config, agent, optimizer), devices
@@ -77,23 +89,32 @@ def set_up(
   return Setup(config, agent, worlds, update, run, devices)
 
 
-def repeat(call: Callable[[], Any], steps: int) -> Measure:
-  """Measures a call that is worth so many agent steps."""
+def repeat(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
+  """Measures calls worth so many agent steps, each in a thread of its own."""
 
   def measure(seconds):
-    count, start, cpu = 0, time.perf_counter(), time.process_time()
-    while (elapsed := time.perf_counter() - start) < seconds or not count:
-      call()
-      count += 1
+    start, cpu = time.perf_counter(), time.process_time()
+
+    def count(call):
+      number = 0
+      while not number or time.perf_counter() - start < seconds:
+        call()
+        number += 1
+      return number
+
+    with futures.ThreadPoolExecutor(len(calls)) as threads:
+      total = steps * sum(threads.map(count, calls))
     elapsed = time.perf_counter() - start
-    cpu = time.process_time() - cpu
-    return Reading(count * steps / elapsed, cpu / (count * steps))
+    return Reading(total / elapsed, (time.process_time() - cpu) / total)
 
   return measure
 
 
 def alone(setup: Setup) -> dict[str, Measure]:
-  """Every stage by itself, in the order of `NAMES`; on the first world."""
+  """Every stage by itself, in the order of `NAMES`.
+
+  All worlds step at once, as they do in training; all else is of one actor.
+  """
   config, world = setup.config, setup.worlds[0]
   act, params = actor.make_act(setup.agent), _params(setup)
   rollouts = actor.rollouts(
@@ -107,20 +128,22 @@ def alone(setup: Setup) -> dict[str, Measure]:
   )
   rollout = list(itertools.islice(rollouts, 2))[-1]
   batch_steps = config.batch_size * config.unroll_length
+  worlds = [_environment(setup, each) for each in setup.worlds]
   calls = (
-    (_environment(setup), config.envs_per_actor),
-    (_transfer(setup), config.envs_per_actor),
-    (_inference(setup, act, rollout), config.envs_per_actor),
-    (_queue(setup, rollout), batch_steps),
-    (_update(setup, rollout), batch_steps),
+    (worlds, config.envs_per_actor),
+    ([_transfer(setup)], config.envs_per_actor),
+    ([_inference(setup, act, rollout)], config.envs_per_actor),
+    ([_queue(setup, rollout)], batch_steps),
+    ([_update(setup, rollout)], batch_steps),
   )
   return {name: repeat(*call) for name, call in zip(NAMES, calls, strict=True)}
 
 
 @contextlib.contextmanager
 def together(setup: Setup) -> Iterator[Measure]:
-  """The whole training; between measurements actors wait for the learner."""
-  config = setup.config
+  """The whole training; between measurements it stands still."""
+  # It waits for as long as others are measured.
+  config = dataclasses.replace(setup.config, timeout_seconds=math.inf)
   queue = parts.make_queue(config)
   store = parts.make_store(config, setup.run, setup.devices)
   with pipeline.running(
@@ -139,22 +162,37 @@ def together(setup: Setup) -> Iterator[Measure]:
       for _ in range(parts.max_policy_lag(config) + 1):
         next(progress)
       steps, start, cpu = 0, time.perf_counter(), time.process_time()
-      while (elapsed := time.perf_counter() - start) < seconds:
-        steps += next(progress).batch.num_transitions
+      while not steps or time.perf_counter() - start < seconds:
+        next(progress)
+        steps += config.batch_size * config.unroll_length
       elapsed = time.perf_counter() - start
       cpu = time.process_time() - cpu
+      _come_to_rest()
       return Reading(steps / elapsed, cpu / steps)
 
     yield measure
+
+
+def _come_to_rest() -> None:
+  """Waits until actors have filled their rings, and only look for room."""
+  deadline = time.perf_counter() + _REST_SECONDS
+  while time.perf_counter() < deadline:
+    before = time.process_time()
+    time.sleep(_LOOK_SECONDS)
+    if time.process_time() - before < _RESTING * _LOOK_SECONDS:
+      return
 
 
 def _params(setup: Setup) -> Any:
   return learner.local_params(setup.run.train_state)
 
 
-def _environment(setup: Setup) -> Callable[[], Any]:
+def _environment(
+  setup: Setup, world: environment.Environment
+) -> Callable[[], Any]:
   """Steps with random actions."""
-  world, config = setup.worlds[0], setup.config
+  config = setup.config
+  world.reset()
   rng = np.random.default_rng(0)
   shape = (100, config.envs_per_actor)
   actions = rng.integers(world.action_spec().num_values, size=shape)

@@ -57,7 +57,7 @@ def heeds_interrupts():
 
 
 @pytest.mark.usefixtures('heeds_interrupts')
-def test_an_interrupted_consumer_wakes_anddeals_the_thread():
+def test_an_interrupted_consumer_wakes_and_joins_the_thread():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=60)
   prefetched = batcher.prefetch(
     iter(queue.get, None), lambda x: x, wake=queue.close

@@ -346,3 +346,13 @@ def test_envpool_says_that_it_has_no_state():
   assert world.get_state() is None
   with pytest.raises(NotImplementedError):
     world.set_state(None)
+
+
+def test_an_actors_threads_are_as_many_as_it_is_given():
+  threads = {
+    number: registry.make(
+      'CartPole-v1', num_envs=2, seed=0, num_threads=number
+    )._pool.config['num_threads']
+    for number in (1, 2, 3)
+  }
+  assert threads == {1: 1, 2: 2, 3: 2}  # No more than environments.

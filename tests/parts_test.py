@@ -259,3 +259,39 @@ def test_the_store_holds_what_the_next_batches_act_on():
   store = parts.make_store(config, run, devices)
   assert [version for version, _ in store.versions] == [5, 6, 7]
   assert [params for _, params in store.versions[:2]] == [5.0, 6.0]
+
+
+@pytest.mark.parametrize('num_actors,expected', ((1, 8), (3, 2), (9, 1)))
+def test_the_actors_worlds_share_the_cores(monkeypatch, num_actors, expected):
+  asked = []
+  monkeypatch.setattr(parts, 'num_cores', lambda: 8)
+  monkeypatch.setattr(
+    parts.registry, 'make', lambda *args, **kwargs: asked.append(kwargs)
+  )
+  config = running.config_for(num_actors=num_actors)
+  parts.make_worlds(config, stack_num=4)
+  assert asked == [{'num_threads': expected, 'stack_num': 4}] * num_actors
+
+
+def test_the_agent_is_of_its_world_and_its_precision(monkeypatch):
+  world = catch.Catch(1, 0)
+  world.num_stacked = 3
+
+  def make(precision, **settings):
+    config = running.config_for(precision=precision, torso='deep')
+    with monkeypatch.context() as patch:
+      return called_with(
+        lambda: parts.make_agent(config, world, **settings),
+        patch,
+        agent_lib,
+        'make_agent',
+      )
+
+  made = make('f32')
+  assert made['num_stacked'] == 3 and made['torso'] == 'deep'
+  assert made['compute_dtype'] == np.float32
+  made = make('bf16', torso='mlp', num_stacked=1)
+  assert made['num_stacked'] == 1 and made['torso'] == 'mlp'
+  assert made['compute_dtype'] == jax.numpy.bfloat16
+  with pytest.raises(config_lib.ConfigError, match='--precision=bf17.*bf16'):
+    make('bf17')

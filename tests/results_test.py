@@ -84,7 +84,9 @@ def read_soak(name):
   return json.loads((RESULTS / name / 'soak.json').read_text())
 
 
-@pytest.mark.parametrize('name', ('soak_catch', 'soak_catch_2', 'soak_pong'))
+@pytest.mark.parametrize(
+  'name', ('soak_catch', 'soak_catch_2', 'soak_pong', 'soak_pong_3')
+)
 def test_memory_stayed_flat_for_twenty_minutes(name):
   record = read_soak(name)
   assert record['minutes'] >= 20
