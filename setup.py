@@ -28,7 +28,7 @@ setuptools.setup(
     'tqdm',
   ],
   extras_require={
-    'benchmarks': ['rlax', 'torch'],
+    'benchmarks': ['rlax', 'torch'],  # Run from a checkout.
     'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
     'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff'],

@@ -21,7 +21,7 @@ from agents import trajectory
 
 Array = jax.Array
 
-_LAYERS = (conv.Conv2D, hk.Linear)  # What multiplies.
+_LAYERS = (conv.Conv2D, hk.ConvND, hk.Linear)  # What multiplies.
 
 
 class NetworkOutput(NamedTuple):

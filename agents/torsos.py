@@ -102,6 +102,12 @@ def hash_words(text: str, max_words: int) -> np.ndarray:
   return tokens
 
 
+def as_float(x: Array) -> Array:
+  """Bytes as numbers in [0, 1], everything else as it is."""
+  scale = 255.0 if x.dtype == jnp.uint8 else 1.0
+  return x.astype(jnp.float32) / scale
+
+
 def _residual_block(x: Array, channels: int, conv2d: Any) -> Array:
   residual = conv2d(channels, kernel_shape=3)(jax.nn.relu(x))
   return x + conv2d(channels, kernel_shape=3)(jax.nn.relu(residual))
@@ -111,9 +117,3 @@ def _flat(leaf: Array, spec: dm_env.specs.Array) -> Array:
   if isinstance(spec, dm_env.specs.DiscreteArray):
     return jax.nn.one_hot(leaf, spec.num_values)
   return as_float(leaf).reshape(leaf.shape[0], -1)
-
-
-def as_float(x: Array) -> Array:
-  """Bytes as numbers in [0, 1], everything else as it is."""
-  scale = 255.0 if x.dtype == jnp.uint8 else 1.0
-  return x.astype(jnp.float32) / scale

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 import json
-import pathlib
 import statistics
 import time
 from typing import Any
 
+from experiments import atomic
 from experiments import benchmark
+from experiments import config as config_lib
 
 
 def interleave(
@@ -67,4 +68,5 @@ def report(
       print(line, flush=True)
   if file:
     whole = {'hardware': benchmark.hardware(), 'unit': unit, 'rates': record}
-    pathlib.Path(file).write_text(json.dumps(whole, indent=2) + '\n')
+    with atomic.replacing(config_lib.path(file)) as path:
+      path.write_text(json.dumps(whole, indent=2) + '\n')
