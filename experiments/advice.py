@@ -5,17 +5,14 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import dataclasses
-import itertools
 import statistics
 from typing import Any
 from typing import NamedTuple
 
-from experiments import checks
 from experiments import config as config_lib
 from experiments import doctor
 from experiments import stages
 
-TUNED = ('num_actors', 'envs_per_actor', 'batch_size')
 _WORTH_SAYING = 0.05  # A smaller gain may be noise.
 _ROUNDS = 3
 _ACTING = ('environment', 'transfer', 'inference')
@@ -91,34 +88,6 @@ def measured(
       gain = find_bound({**rates, **changed}).steps_per_second / before - 1
       if gain > _WORTH_SAYING:
         yield Advice(flags, gain, 'by its stages alone')
-
-
-def tuned(
-  config: config_lib.Config, num_devices: int, seconds: float
-) -> Iterator[tuple[float, config_lib.Config]]:
-  """Measures whole trainings; (agent steps per second, its configuration).
-
-  Number of actors, environments of each, and batch size, around what is asked
-  for; a combination that cannot be is left out.
-  """
-  combinations = itertools.product(
-    (1, 2, 3, 4),
-    sorted({config.envs_per_actor * 2**i // 4 for i in range(5)} - {0}),
-    (config.batch_size, config.batch_size * 2),
-  )
-  for values in combinations:
-    changed = dataclasses.replace(config, **dict(zip(TUNED, values)))
-    if _can_be(changed, num_devices):
-      with stages.together(stages.set_up(changed)) as measure:
-        yield measure(seconds).steps_per_second, changed
-
-
-def _can_be(config: config_lib.Config, num_devices: int) -> bool:
-  try:
-    checks.check(config, num_devices)
-  except config_lib.ConfigError:
-    return False
-  return True
 
 
 @contextlib.contextmanager

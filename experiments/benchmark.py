@@ -27,7 +27,9 @@ from experiments import doctor
 from experiments import launch
 from experiments import parts
 from experiments import stages
+from experiments import tuning
 
+_FINALISTS = 3
 _ROW = '{:<12}{:>9}{:>10}{:>12}{:>12}{:>9}'
 _PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
 
@@ -73,7 +75,7 @@ def hardware() -> dict[str, Any]:
     'device': devices[0].device_kind,
     'num_devices': len(devices),
     'python': platform.python_version(),
-  } | {name: importlib.metadata.version(name) for name in _PACKAGES}
+  } | {name: _version(name) for name in _PACKAGES}
 
 
 def examine(
@@ -160,6 +162,13 @@ def _flags(values: Mapping[str, Any]) -> str:
   return ' '.join(f'--{name}={value}' for name, value in values.items())
 
 
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:  # As EnvPool may be.
+    return None
+
+
 def _cpu() -> str:
   """The processor's name, where the system tells it."""
   with contextlib.suppress(OSError, StopIteration):
@@ -170,32 +179,42 @@ def _cpu() -> str:
 
 
 def tune(config: config_lib.Config, seconds: float) -> None:
-  """Prints every combination as it is measured, and the best one's flags."""
-  best = (0.0, {})
-  for speed, changed in advice.tuned(config, jax.local_device_count(), seconds):
-    chosen = {name: getattr(changed, name) for name in advice.TUNED}
-    print(f'{speed:>9,.0f} agent steps/s  {_flags(chosen)}', flush=True)
-    best = max(best, (speed, chosen), key=lambda pair: pair[0])
-  print(f'The fastest here: {_flags(best[1])}')
+  """Prints every combination as it is measured; then the best, compared."""
+  found = []
+  for speed, changed in tuning.swept(config, jax.local_device_count(), seconds):
+    _print_tuned(speed, changed)
+    found.append((speed, changed))
+  best = sorted(found, key=lambda pair: -pair[0])[:_FINALISTS]
+  finalists = [config, *(changed for _, changed in best if changed != config)]
+  print('What was asked for and the fastest, in turns:')
+  for speed, changed in tuning.compared(finalists, 2 * seconds):
+    _print_tuned(speed, changed)
+  print('Another batch size is another run: it learns otherwise.')
+
+
+def _print_tuned(speed: float, config: config_lib.Config) -> None:
+  print(f'{speed:>9,.0f} agent steps/s  {_flags(tuning.flags(config))}')
 
 
 def main() -> None:
   """Examines, or tunes, as the flags say."""
   values = flags.FLAGS
-  config = launch.config_from_flags()
-  checks.check(config, jax.local_device_count())
-  config = dataclasses.replace(config, num_frames=2**53)  # Never to the end.
+  asked = launch.config_from_flags()
+  checks.check(asked, jax.local_device_count())
+  config = dataclasses.replace(asked, num_frames=2**53)  # Never to the end.
+  if values.tune and values.json:
+    raise config_lib.ConfigError('--tune has no table for --json to store.')
   if values.tune:
     tune(config, values.seconds)
     return
-  file = config_lib.path(values.json)
-  with (
-    atomic.replacing(file) if values.json else contextlib.nullcontext() as to
-  ):
+  if not values.json:
+    report(examine(config, values.seconds, values.rounds))
+    return
+  with atomic.replacing(config_lib.path(values.json)) as file:
     record = examine(config, values.seconds, values.rounds)
-    if to is not None:
-      to.write_text(json.dumps(record, indent=2) + '\n')
-  report(record)
+    record['config'] = dataclasses.asdict(asked)
+    report(record)
+    file.write_text(json.dumps(record, indent=2) + '\n')
 
 
 if __name__ == '__main__':

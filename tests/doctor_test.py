@@ -16,6 +16,7 @@ from experiments import checks
 from experiments import config as config_lib
 from experiments import doctor
 from experiments import stages
+from experiments import tuning
 from tests import running
 
 
@@ -133,7 +134,7 @@ def test_tuning_measures_all_that_can_be(monkeypatch):
   monkeypatch.setattr(stages, 'set_up', lambda config: config)
   monkeypatch.setattr(stages, 'together', fake)
   config = config_lib.Config(envs_per_actor=32, batch_size=32)
-  found = list(advice.tuned(config, 1, seconds=1.0))
+  found = list(tuning.swept(config, 1, seconds=1.0))
   assert [changed for _, changed in found] == measured
   sizes = {(c.envs_per_actor, c.batch_size) for c in measured}
   assert sizes == {(8, 32), (16, 32), (32, 32)} | {
@@ -142,10 +143,31 @@ def test_tuning_measures_all_that_can_be(monkeypatch):
   assert {c.num_actors for c in measured} == {1, 2, 3, 4}
 
 
+def test_the_best_are_compared_in_turns(monkeypatch):
+  asked = []
+
+  @contextlib.contextmanager
+  def fake(config):
+    def measure(seconds):
+      asked.append(config.num_actors)
+      # One that was lucky once.
+      lucky = config.num_actors == 1 and len(asked) == 1
+      return stages.Reading(99.0 if lucky else config.num_actors, 0.0)
+
+    yield measure
+
+  monkeypatch.setattr(stages, 'set_up', lambda config: config)
+  monkeypatch.setattr(stages, 'together', fake)
+  configs = [config_lib.Config(num_actors=n) for n in (1, 3, 2)]
+  found = tuning.compared(configs, seconds=1.0)
+  assert found == [(3, configs[1]), (2, configs[2]), (1, configs[0])]
+  assert asked == [1, 3, 2] * 3
+
+
 def test_tuning_what_cannot_be_is_refused():
   config = running.config_for(torso='wide')
   with pytest.raises(config_lib.ConfigError, match='Unknown torso'):
-    next(advice.tuned(config, 1, seconds=0.1))
+    next(tuning.swept(config, 1, seconds=0.1))
 
 
 @pytest.mark.alone

@@ -1,0 +1,73 @@
+"""Whole trainings of other shapes, measured: which is the fastest here?"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
+import dataclasses
+import itertools
+import statistics
+from typing import Any
+
+from experiments import checks
+from experiments import config as config_lib
+from experiments import stages
+
+_TUNED = ('num_actors', 'envs_per_actor', 'batch_size')
+_ROUNDS = 3
+
+# Agent steps per second, and whose they are.
+Found = tuple[float, config_lib.Config]
+
+
+def flags(config: config_lib.Config) -> dict[str, Any]:
+  """The flags that are tuned, as `config` has them."""
+  return {name: getattr(config, name) for name in _TUNED}
+
+
+def swept(
+  config: config_lib.Config, num_devices: int, seconds: float
+) -> Iterator[Found]:
+  """Measures each combination once, one after the other.
+
+  Number of actors, environments of each, and batch size, what is asked for
+  among them; a combination that cannot be is left out.
+  """
+  combinations = itertools.product(
+    sorted({1, 2, 3, 4, config.num_actors}),
+    sorted({config.envs_per_actor * 2**i // 4 for i in range(5)} - {0}),
+    (config.batch_size, config.batch_size * 2),
+  )
+  for values in combinations:
+    changed = dataclasses.replace(config, **dict(zip(_TUNED, values)))
+    if _can_be(changed, num_devices):
+      with stages.together(stages.set_up(changed)) as measure:
+        yield measure(seconds).steps_per_second, changed
+
+
+def compared(
+  configs: Sequence[config_lib.Config], seconds: float
+) -> list[Found]:
+  """Measures these in turns, for the best of many single looks was lucky too.
+
+  Returns:
+    Medians, the fastest first.
+  """
+  with contextlib.ExitStack() as stack:
+    measures = [
+      stack.enter_context(stages.together(stages.set_up(config)))
+      for config in configs
+    ]
+    rounds = [
+      [measure(seconds).steps_per_second for measure in measures]
+      for _ in range(_ROUNDS)
+    ]
+  medians = [statistics.median(speeds) for speeds in zip(*rounds)]
+  return sorted(zip(medians, configs), key=lambda found: -found[0])
+
+
+def _can_be(config: config_lib.Config, num_devices: int) -> bool:
+  try:
+    checks.check(config, num_devices)
+  except config_lib.ConfigError:
+    return False
+  return True
