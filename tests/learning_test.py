@@ -11,7 +11,9 @@ from tests import scripts_test
   'flags',
   (
     pytest.param([], id='ff', marks=pytest.mark.alone),
-    pytest.param(['--use_lstm', '--num_frames=800000'], id='lstm'),
+    # With a lag the run is the same however busy the machine is; free-running
+    # at this learning rate, a lag of 5 delays it now and then.
+    pytest.param(['--use_lstm', '--lag=1'], id='lstm'),
   ),
 )
 def test_catch_is_learnt(flags, tmp_path):
