@@ -123,6 +123,13 @@ def test_a_change_gains_what_its_stages_do(monkeypatch):
   assert one.gain == pytest.approx(800 / (150 + 5 + 45 + 10 + 390) - 1)
 
 
+def test_a_changed_stage_differs_as_it_was_measured():
+  old = lambda seconds: stages.Reading(10.0, 0.4)
+  new = lambda seconds: stages.Reading(20.0, 0.1)
+  changed = advice._changed(doctor.Rate(3.0, 5.0, 0.8), old, new, 1.0)
+  assert changed == pytest.approx((6.0, 10.0, 0.2))
+
+
 def test_tuning_measures_all_that_can_be(monkeypatch):
   measured = []
 
@@ -188,7 +195,10 @@ def test_time_is_measured_in_steps_and_processor_seconds():
 @pytest.mark.alone  # It times.
 def test_between_measurements_the_whole_stands_still(monkeypatch):
   running.see_one_device(monkeypatch)
-  config = running.config_for(num_frames=2**53)
+  # It takes the actors a while to fill their rings.
+  config = running.config_for(
+    num_frames=2**53, envs_per_actor=64, batch_size=64, unroll_length=400
+  )
   with stages.together(stages.set_up(config)) as measure:
     measure(0.2)
     before = time.process_time()
