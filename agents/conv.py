@@ -94,6 +94,12 @@ def _conv2d_bwd(stride, padding, residuals, gradient):
 conv2d.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 
+def pad(x: Array, pads: Sequence[tuple[int, int]], value: float = 0) -> Array:
+  """Pads, or where negative cuts, height and width of `[N, H, W, C]`."""
+  config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
+  return jax.lax.pad(x, jnp.asarray(value, x.dtype), config)
+
+
 def _plain(inputs: Array, w: Array, stride: int, padding: str) -> Array:
   return jax.lax.conv_general_dilated(
     inputs.astype(w.dtype),
@@ -128,13 +134,13 @@ def _pull_back(
   used = [(n - 1) * s + k for n in gradient.shape[1:3]]
   # What the last window does not reach is cut off: a negative padding.
   pads = [(lo, m - n - lo) for (lo, _), m, n in zip(pads, used, size)]
-  d_kernel = _weight_gradient(_pad(inputs, pads), gradient, s)
+  d_kernel = _weight_gradient(pad(inputs, pads), gradient, s)
   d_w = _kernel_from_depth(d_kernel, s)
   if inputs.dtype == jnp.uint8:
     return None, d_w
   d_blocks = _input_gradient(_kernel_to_depth(w, s), gradient)
   d_inputs = _depth_to_space(d_blocks, s)
-  return _pad(d_inputs, [(-lo, -hi) for lo, hi in pads]), d_w
+  return pad(d_inputs, [(-lo, -hi) for lo, hi in pads]), d_w
 
 
 def _input_gradient(kernel: Array, gradient: Array) -> Array:
@@ -166,18 +172,12 @@ def _weight_gradient(inputs: Array, gradient: Array, s: int) -> Array:
   if as_words:
     along = words.to_bytes(jax.lax.optimization_barrier(along))
   down = jnp.concatenate(
-    [_pad(gradient, [(i, m - 1 - i), (0, 0)]) for i in range(m)], -1
+    [pad(gradient, [(i, m - 1 - i), (0, 0)]) for i in range(m)], -1
   )
   down = down.reshape(-1, m * gradient.shape[-1])
   along = along.reshape(len(down), -1).astype(gradient.dtype)
   product = (down.T @ along).reshape(m, gradient.shape[-1], m, -1)
   return product.transpose(0, 2, 3, 1)
-
-
-def _pad(x: Array, pads: Sequence[tuple[int, int]]) -> Array:
-  """Pads, or cuts, height and width of `[N, H, W, C]`."""
-  config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
-  return jax.lax.pad(x, jnp.zeros((), x.dtype), config)
 
 
 def _space_to_depth(x: Array, s: int) -> Array:

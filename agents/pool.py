@@ -11,6 +11,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from agents import conv
+
 Array = jax.Array
 
 # By a pixel's parity, along one axis: (its place in a window, which window:
@@ -52,10 +54,10 @@ def _gather(x: Array, maxima: Array, gradient: Array) -> Array:
   # 'SAME': windows begin so many pixels before the first.
   before = [max(2 * m + 1 - n, 0) // 2 for n, m in zip(size, windows)]
   pads = [(b, 2 * m + 1 - n - b) for n, m, b in zip(size, windows, before)]
-  places = _first_maxima(_pad(x, pads, -jnp.inf), maxima)
+  places = _first_maxima(conv.pad(x, pads, -jnp.inf), maxima)
   # A window before the first, with a maximum nowhere.
-  places = _pad(places, [(1, 0), (1, 0)], -1)
-  gradient = _pad(gradient, [(1, 0), (1, 0)], 0)
+  places = conv.pad(places, [(1, 0), (1, 0)], -1)
+  gradient = conv.pad(gradient, [(1, 0), (1, 0)], 0)
 
   def share(row, row_window, column, column_window):
     top, left = 1 - row_window, 1 - column_window
@@ -78,7 +80,7 @@ def _gather(x: Array, maxima: Array, gradient: Array) -> Array:
   pairs = jnp.stack(rows, axis=2)  # [N, H/2, 2, W/2, 2, C]
   height, width = 2 * windows[0], 2 * windows[1]
   whole = pairs.reshape(len(x), height, width, x.shape[-1])
-  return _pad(whole, [(-lo, 1 - hi) for lo, hi in pads], 0)
+  return conv.pad(whole, [(-lo, 1 - hi) for lo, hi in pads], 0)
 
 
 def _first_maxima(padded: Array, maxima: Array) -> Array:
@@ -91,9 +93,3 @@ def _first_maxima(padded: Array, maxima: Array) -> Array:
     places = jnp.where(pixel == maxima, jnp.int8(place), places)
   # Not computed again for every pixel that asks.
   return jax.lax.optimization_barrier(places)
-
-
-def _pad(x: Array, pads: list[tuple[int, int]], value: float) -> Array:
-  """Pads, or cuts, height and width of `[N, H, W, C]`."""
-  config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
-  return jax.lax.pad(x, jnp.asarray(value, x.dtype), config)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-import contextlib
 import dataclasses
 import statistics
 from typing import Any
@@ -78,9 +77,9 @@ def measured(
     seconds: that a stage is measured for, as it is and changed, in turns.
   """
   before = find_bound(rates).steps_per_second
-  with _measures(config) as old:
+  with stages.separately(config) as old:
     for flags, names in candidates:
-      with _measures(dataclasses.replace(config, **flags)) as new:
+      with stages.separately(dataclasses.replace(config, **flags)) as new:
         changed = {
           name: _changed(rates[name], old[name], new[name], seconds)
           for name in names
@@ -88,17 +87,6 @@ def measured(
       gain = find_bound({**rates, **changed}).steps_per_second / before - 1
       if gain > _WORTH_SAYING:
         yield Advice(flags, gain, 'by its stages alone')
-
-
-@contextlib.contextmanager
-def _measures(
-  config: config_lib.Config,
-) -> Iterator[dict[str, stages.Measure]]:
-  setup = stages.set_up(config)
-  with contextlib.ExitStack() as stack:
-    for world in setup.worlds:
-      stack.callback(world.close)
-    yield stages.alone(setup)
 
 
 def _changed(

@@ -47,11 +47,9 @@ def measure(
   Returns:
     The stages' rates, and how many environment frames an agent step is.
   """
-  each, whole = stages.set_up(config), stages.set_up(config)
   with contextlib.ExitStack() as stack:
-    for world in each.worlds:
-      stack.callback(world.close)
-    measures = stages.alone(each)
+    measures = stack.enter_context(stages.separately(config))
+    whole = stages.set_up(config)
     measures[stages.WHOLE] = stack.enter_context(stages.together(whole))
     for call in measures.values():
       call(0.1)  # Compilation.
@@ -60,7 +58,7 @@ def measure(
       for name, call in measures.items():
         times = 4 if name == stages.WHOLE else 1
         readings[name].append(call(seconds * times))
-    frames_per_step = each.worlds[0].frames_per_step
+    frames_per_step = whole.worlds[0].frames_per_step
   rates = {name: doctor.rate(its) for name, its in readings.items()}
   return rates, frames_per_step
 

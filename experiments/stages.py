@@ -140,6 +140,16 @@ def alone(setup: Setup) -> dict[str, Measure]:
 
 
 @contextlib.contextmanager
+def separately(config: config_lib.Config) -> Iterator[dict[str, Measure]]:
+  """`alone` of a run of `config`, whose worlds are closed on leaving."""
+  setup = set_up(config)
+  with contextlib.ExitStack() as stack:
+    for world in setup.worlds:
+      stack.callback(world.close)
+    yield alone(setup)
+
+
+@contextlib.contextmanager
 def together(setup: Setup) -> Iterator[Measure]:
   """The whole training; between measurements it stands still."""
   # It waits for as long as others are measured.

@@ -108,7 +108,7 @@ def test_a_change_gains_what_its_stages_do(monkeypatch):
       stages.NAMES, lambda seconds: stages.Reading(speed, 1 / speed)
     )
 
-  monkeypatch.setattr(advice, '_measures', fake)
+  monkeypatch.setattr(stages, 'separately', fake)
   config = config_lib.Config(envs_per_actor=16, torso='mlp')
   find_bound = lambda rates: doctor.bound(rates, 2, False)
   found = advice.measured(
