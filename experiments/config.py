@@ -140,7 +140,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # Seconds on a laptop. Values ours.
   'catch': dict(
     env='Catch',
-    num_frames=600_000,
+    num_frames=400_000,
     torso='mlp',
     learning_rate=2e-3,
     batch_size=32,
