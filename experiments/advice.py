@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from experiments import config as config_lib
 from experiments import doctor
+from experiments import parts
 from experiments import stages
 
 _WORTH_SAYING = 0.05  # A smaller gain may be noise.
@@ -43,8 +44,9 @@ def alternatives(
       yield Alternative({'envs_per_actor': envs}, _ACTING)
   if config.torso != 'mlp' and not on_accelerator:
     per_device = config.batch_size // num_devices
+    today = parts.unrolls_per_pass(config)
     for unrolls in (1, 2, 4):
-      if unrolls != config.unrolls_per_pass and per_device % unrolls == 0:
+      if unrolls != today and per_device % unrolls == 0:
         yield Alternative({'unrolls_per_pass': unrolls}, ('update',))
   if on_accelerator and config.precision == 'f32':
     yield Alternative({'precision': 'bf16'}, ('inference', 'update'))

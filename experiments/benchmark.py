@@ -13,6 +13,7 @@ import importlib.metadata
 import itertools
 import json
 import platform
+import sys
 from typing import Any
 
 from absl import flags
@@ -51,10 +52,12 @@ def measure(
     measures = stack.enter_context(stages.separately(config))
     whole = stages.set_up(config)
     measures[stages.WHOLE] = stack.enter_context(stages.together(whole))
+    _say('Compiling every stage.')
     for call in measures.values():
-      call(0.1)  # Compilation.
+      call(0.1)
     readings = {name: [] for name in measures}
-    for _ in range(rounds):
+    for number in range(rounds):
+      _say(f'Measuring every stage and the whole, round {number + 1}.')
       for name, call in measures.items():
         times = 4 if name == stages.WHOLE else 1
         readings[name].append(call(seconds * times))
@@ -89,6 +92,7 @@ def examine(
   )
   rates, frames_per_step = measure(config, seconds, rounds)
   bound = find_bound(rates)
+  _say('Measuring what other flags would change.')
   candidates = advice.alternatives(
     config, machine['num_devices'], on_accelerator
   )
@@ -136,6 +140,11 @@ def report(record: Mapping[str, Any]) -> None:
   )
   for change in record['advice']:
     print(f'{_flags(change["flags"])}: {change["gain"]:+.0%}, {change["why"]}.')
+
+
+def _say(what: str) -> None:
+  """Tells who waits; the table alone goes to standard output."""
+  print(what, file=sys.stderr, flush=True)
 
 
 def _line(
@@ -195,6 +204,15 @@ def _print_tuned(speed: float, config: config_lib.Config) -> None:
 
 
 def main() -> None:
+  """Runs the doctor; Ctrl-C ends it in a line."""
+  try:
+    run()
+  except KeyboardInterrupt:
+    _say('Interrupted: nothing was stored.')
+    sys.exit(130)
+
+
+def run() -> None:
   """Examines, or tunes, as the flags say."""
   values = flags.FLAGS
   asked = launch.config_from_flags()

@@ -119,8 +119,21 @@ def make_update(
     make_loss(config),
     discount=config.discount,
     clip_rewards=_REWARD_CLIPPINGS[config.reward_clipping],
-    unrolls_per_pass=config.unrolls_per_pass or _unrolls_per_pass(config),
+    unrolls_per_pass=unrolls_per_pass(config),
   )
+
+
+def unrolls_per_pass(config: config_lib.Config) -> int | None:
+  """What was asked for, or the fastest known; None: the whole batch at once.
+
+  Few unrolls of images fit a CPU's cache; elsewhere the more the better.
+  """
+  if config.unrolls_per_pass:
+    return config.unrolls_per_pass
+  if jax.default_backend() != 'cpu' or config.torso not in _FASTEST_ON_CPU:
+    return None
+  unrolls = config.batch_size // jax.local_device_count()
+  return math.gcd(unrolls, _FASTEST_ON_CPU[config.torso])
 
 
 def make_loss(config: config_lib.Config) -> Callable[..., Any]:
@@ -239,14 +252,6 @@ def _seed(config: config_lib.Config, actor_id: int, num_updates: int) -> int:
 
 def _rollouts_per_batch(config: config_lib.Config) -> int:
   return config.batch_size // config.envs_per_actor
-
-
-def _unrolls_per_pass(config: config_lib.Config) -> int | None:
-  """Few unrolls of images fit a CPU's cache; elsewhere the more the better."""
-  if jax.default_backend() != 'cpu' or config.torso not in _FASTEST_ON_CPU:
-    return None
-  unrolls = config.batch_size // jax.local_device_count()
-  return math.gcd(unrolls, _FASTEST_ON_CPU[config.torso])
 
 
 def _check_known(flag: str, value: str, known: Any) -> None:

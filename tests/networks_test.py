@@ -125,6 +125,24 @@ def products(jaxpr):
         yield from products(inner)
 
 
+def gradient(agent, params, rows, core):
+  """Of a sum of policy's and value's outputs."""
+
+  def scalar(params):
+    outputs = agent.unroll(params, rows, core)
+    return sum(jnp.sum(jnp.sin(x + 1)) for x in outputs)
+
+  return jax.jit(jax.grad(scalar))(params)
+
+
+def direction(tree):
+  """All leaves as one vector of length 1, in float32."""
+  leaves = jax.tree.leaves(tree)
+  assert {leaf.dtype for leaf in leaves} == {jnp.dtype('float32')}
+  vector = np.concatenate([np.ravel(leaf) for leaf in leaves])
+  return vector / np.linalg.norm(vector)
+
+
 @pytest.mark.parametrize('torso', ('shallow', 'deep', 'mlp'))
 def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
   spec = {'image': ATARI, 'instruction': INSTRUCTION}
@@ -166,6 +184,10 @@ def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
   outputs = [agent.unroll(params, rows, core) for agent in (full, half)]
   assert {x.dtype for x in outputs[1]} == {jnp.dtype('float32')}
   np.testing.assert_allclose(*(x.value for x in outputs), atol=0.03)
+  directions = [
+    direction(gradient(agent, params, rows, core)) for agent in acted
+  ]
+  assert directions[0] @ directions[1] > 0.99
   used = list(products(jax.make_jaxpr(half.unroll)(params, rows, core).jaxpr))
   heads = [dtypes for dtypes in used if dtypes == ('float32', 'float32')]
   assert len(heads) == 2 and len(used) > 5
