@@ -241,9 +241,12 @@ def test_the_script_says_what_it_does_and_ends_when_it_is_told():
   with subprocess.Popen(
     [*command, '--rounds=1000'], stderr=subprocess.PIPE, text=True
   ) as process:
-    said = process.stderr.readline() + process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    rest = process.communicate(timeout=60)[1]
+    try:
+      said = process.stderr.readline() + process.stderr.readline()
+      process.send_signal(signal.SIGINT)
+      rest = process.communicate(timeout=60)[1]
+    finally:
+      process.kill()  # Or leaving would wait for it.
   assert 'Compiling' in said and 'round 1' in said
   assert process.returncode == 130, rest
   assert 'Traceback' not in rest and 'Interrupted' in rest
