@@ -239,7 +239,11 @@ def test_the_script_prints_its_table_and_stores_it(tmp_path):
 def test_the_script_says_what_it_does_and_ends_when_it_is_told():
   command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
   with subprocess.Popen(
-    [*command, '--rounds=1000'], stderr=subprocess.PIPE, text=True
+    [*command, '--rounds=1000'],
+    stderr=subprocess.PIPE,
+    text=True,
+    # Should the tests themselves ignore SIGINT, in the background of a shell.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   ) as process:
     try:
       said = process.stderr.readline() + process.stderr.readline()
