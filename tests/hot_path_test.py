@@ -49,7 +49,7 @@ def dispatches(folder):
 
 def test_a_batch_costs_its_steps_and_three_dispatches_more(training, tmp_path):
   with jax.profiler.trace(tmp_path, create_perfetto_trace=True):
-    training(2.0)
+    training(4.0)
   counts = dispatches(tmp_path)
   # The update's wrapper has a name of its own, pmap's.
   update = (counts.keys() - {'act', 'stack', 'deal'}).pop()
@@ -57,7 +57,7 @@ def test_a_batch_costs_its_steps_and_three_dispatches_more(training, tmp_path):
   # Actors are some rollouts ahead of the updates, now more, now fewer; the
   # trace has two events for a call.
   ahead = 2 * (parts.max_policy_lag(CONFIG) + 2)
-  assert counts[update] > 8 * ahead
+  assert counts[update] > 3 * ahead  # Or it would not tell much.
   assert counts['deal'] == pytest.approx(counts[update], abs=ahead)
   rollouts = ACTORS * counts[update]
   assert counts['stack'] == pytest.approx(rollouts, abs=ACTORS * ahead)
