@@ -11,7 +11,6 @@ from typing import NamedTuple
 import dm_env
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from agents import distributions
 from agents import frame_stack
@@ -91,7 +90,7 @@ def make_agent(
     network = frame_stack.wrap(network, observation_spec, num_stacked)
 
   def init(key: Array) -> Any:
-    rows = _one_row(observation_spec)
+    rows = trajectory.zero_rows(observation_spec, 1, 1)
     return network.init(key, rows, network.initial_state(1))
 
   def step_by(choose: Callable[[Array, Array], Any]):
@@ -145,16 +144,3 @@ def _without_instruction(observation_spec: Any) -> Any:
   if not isinstance(observation_spec, dict):
     return observation_spec
   return {k: v for k, v in observation_spec.items() if k != 'instruction'}
-
-
-def _one_row(observation_spec: Any) -> trajectory.Row:
-  """Rows `[1, 1]` of zeros, in the shapes the network will see."""
-  timestep = dm_env.TimeStep(
-    step_type=np.zeros([1], np.int32),
-    reward=np.zeros([1], np.float32),
-    discount=np.ones([1], np.float32),
-    observation=jax.tree.map(
-      lambda spec: np.zeros((1, *spec.shape), spec.dtype), observation_spec
-    ),
-  )
-  return jax.tree.map(lambda x: x[None], trajectory.first_row(timestep))

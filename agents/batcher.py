@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
 import functools
+import itertools
 from typing import Any
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents import replay as replay_lib
 from agents import trajectory
 
 
@@ -29,32 +31,57 @@ class Batch(NamedTuple):
   wait_seconds: float  # Of the actors for the learner, added up.
   episode_returns: np.ndarray  # [number of episodes that ended in it]
   episode_lengths: np.ndarray  # [same]
+  memory: replay_lib.Memory = ()  # What later batches replay.
 
 
 def batches(
   get: Callable[[], trajectory.Rollout | None],
   rollouts_per_batch: int,
   num_devices: int,
+  replay: replay_lib.Settings | None = None,
+  memory: replay_lib.Memory = (),
+  first: int = 0,
 ) -> Iterator[Batch]:
-  """Yields batches of what `get` gives until it gives None."""
-  while True:
+  """Yields batches of what `get` gives until it gives None.
+
+  Args:
+    get: waits for the next rollout.
+    rollouts_per_batch: that are new.
+    num_devices: that share a batch.
+    replay: what else goes into a batch; None: nothing.
+    memory: kept from the batches before.
+    first: the number of the first of them.
+  """
+  for number in itertools.count(first):
     rollouts = []
     for _ in range(rollouts_per_batch):
       rollout = get()
       if rollout is None:
         return
       rollouts.append(rollout)
-    yield stack(rollouts, num_devices)
+    replayed = []
+    if replay:
+      new = [rollout.trajectory for rollout in rollouts]
+      memory = replay_lib.keep(memory, new, replay.capacity)
+      replayed = [replay_lib.draw(memory, number, replay)]
+    yield stack(rollouts, num_devices, replayed)._replace(memory=memory)
 
 
-def stack(rollouts: Sequence[trajectory.Rollout], num_devices: int) -> Batch:
+def stack(
+  rollouts: Sequence[trajectory.Rollout],
+  num_devices: int,
+  replayed: Sequence[trajectory.Trajectory] = (),
+) -> Batch:
   """Joins the environments of several rollouts, and deals them to devices.
+
+  What is replayed goes into the trajectory alone: all else is of what is new.
 
   Raises:
     ValueError: if the number of environments does not divide over the devices.
   """
+  new = [rollout.trajectory for rollout in rollouts]
   return Batch(
-    trajectory=deal([r.trajectory for r in rollouts], num_devices),
+    trajectory=deal([*new, *replayed], num_devices),
     num_transitions=sum(rollout.num_transitions for rollout in rollouts),
     versions=np.array([rollout.version for rollout in rollouts]),
     actors={rollout.actor_id: rollout.state for rollout in rollouts},

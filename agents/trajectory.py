@@ -75,6 +75,20 @@ def first_row(timestep: dm_env.TimeStep) -> Row:
   )
 
 
+def zero_rows(observation_spec: Any, num_rows: int, num_envs: int) -> Row:
+  """Rows `[num_rows, num_envs, ...]` of zeros, in the shapes of real ones."""
+  shape = num_rows, num_envs
+  timestep = dm_env.TimeStep(
+    step_type=np.zeros(shape, np.int32),
+    reward=np.zeros(shape, np.float32),
+    discount=np.ones(shape, np.float32),
+    observation=jax.tree.map(
+      lambda spec: np.zeros((*shape, *spec.shape), spec.dtype), observation_spec
+    ),
+  )
+  return Row(timestep, np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+
+
 def arrivals(xs: Any) -> Any:
   """Of rows `[T+1, ...]` those that a step led to, `[T, ...]`."""
   return jax.tree.map(lambda x: x[1:], xs)

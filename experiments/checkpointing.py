@@ -1,9 +1,11 @@
 """When checkpoints are written: now and then, and at every kind of end."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import pathlib
 import time
+from typing import Any
 
 from absl import logging
 
@@ -16,9 +18,21 @@ class Keeper:
   """Writes the newest run that it was offered, when it is time."""
 
   def __init__(
-    self, directory: pathlib.Path, run: run_state.RunState, seconds: float
+    self,
+    directory: pathlib.Path,
+    run: run_state.RunState,
+    seconds: float,
+    pack: Callable[[run_state.RunState], Any] = run_state.pack,
   ):
-    """Writes `run` before it returns; from then on there is a checkpoint."""
+    """Writes `run` before it returns; from then on there is a checkpoint.
+
+    Args:
+      directory: of the checkpoints.
+      run: the first to be written.
+      seconds: between two of them.
+      pack: makes of a run what is written.
+    """
+    self._pack = pack
     self._writer = checkpoint.Writer(directory)
     self._seconds = seconds
     self._newest = run
@@ -63,7 +77,7 @@ class Keeper:
 
   def _save(self) -> None:
     self._saved = time.monotonic()
-    self._writer.save(self._newest.num_updates, self._newest)
+    self._writer.save(self._newest.num_updates, self._pack(self._newest))
 
   def _finish(self) -> None:
     self._save()

@@ -21,6 +21,8 @@ RANGES = {
   'timeout_seconds': (1.0, math.inf),
   'batch_size': _COUNT,
   'unrolls_per_pass': (0, 2**53),
+  'replay_fraction': (0.0, 1.0),
+  'replay_capacity': _COUNT,
   'learning_rate': _FINITE,
   'rmsprop_decay': (0.0, 1.0),
   'rmsprop_epsilon': _FINITE,
@@ -52,7 +54,9 @@ def check(config: config_lib.Config, num_devices: int) -> None:
       raise config_lib.ConfigError(
         f'--{name}={value} is not in [{least}, {most}].'
       )
-  if config.batch_size % config.envs_per_actor:
+  if config.replay_fraction:
+    _check_replay(config)
+  elif config.batch_size % config.envs_per_actor:
     raise config_lib.ConfigError(
       f'--batch_size={config.batch_size} is not a multiple of '
       f'--envs_per_actor={config.envs_per_actor}: an actor hands over one '
@@ -68,6 +72,28 @@ def check(config: config_lib.Config, num_devices: int) -> None:
     raise config_lib.ConfigError(
       f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
       f'{per_device} unrolls of a device.'
+    )
+
+
+def _check_replay(config: config_lib.Config) -> None:
+  """New unrolls are whole rollouts; what is replayed must be kept."""
+  new = config.batch_size * (1 - config.replay_fraction)
+  if not new or not math.isclose(new, round(new)):
+    raise config_lib.ConfigError(
+      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
+      f'of a batch of {config.batch_size}.'
+    )
+  if round(new) % config.envs_per_actor:
+    raise config_lib.ConfigError(
+      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
+      f'of a batch of {config.batch_size}, no multiple of '
+      f'--envs_per_actor={config.envs_per_actor}.'
+    )
+  if config.replay_capacity < config.envs_per_actor:
+    raise config_lib.ConfigError(
+      f'--replay_capacity={config.replay_capacity} is less than the '
+      f'{config.envs_per_actor} unrolls that an actor hands over at once: '
+      '--envs_per_actor.'
     )
 
 

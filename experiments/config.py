@@ -88,6 +88,17 @@ class Config:
     'all at once otherwise. Ours.',
     may_change=True,
   )
+  replay_fraction: float = _field(
+    0.0,
+    'Of the unrolls of a batch those that are drawn from the last '
+    'replay_capacity ones; frames count once, when they are new. Section '
+    '5.2.2: half.',
+  )
+  replay_capacity: int = _field(
+    10_000,
+    'Unrolls that are kept to be replayed, at most, first in first out. '
+    'Section 5.2.2.',
+  )
   learning_rate: float = _field(
     6e-4, 'Falls linearly to 0 over all frames. G.1.'
   )
@@ -105,6 +116,10 @@ class Config:
   )
   baseline_cost: float = _field(0.5, 'Weight of the baseline loss. Table G.1.')
   entropy_cost: float = _field(0.01, 'Weight of the entropy bonus. Table G.1.')
+  correction: str = _field(
+    'vtrace',
+    "For policy lag: 'vtrace', 'one_step', 'epsilon' or 'none'. Section 5.2.2.",
+  )
   clip_rho_threshold: float = _field(
     1.0, 'rho_bar of V-trace; inf: none. Section 4.1.'
   )

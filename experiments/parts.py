@@ -23,6 +23,8 @@ from agents import batcher
 from agents import learner
 from agents import optimizer as optimizer_lib
 from agents import parameter_store
+from agents import replay
+from agents import trajectory
 from agents import trajectory_queue
 from envs import environment
 from envs import registry
@@ -35,6 +37,13 @@ _REWARD_CLIPPINGS = {
   'soft_asymmetric': vtrace.soft_asymmetric,
   'soft_asymmetric_paper': vtrace.soft_asymmetric_paper,
   'none': lambda rewards: rewards,
+}
+
+_CORRECTIONS = {
+  'vtrace': vtrace.corrections.vtrace,
+  'one_step': vtrace.corrections.one_step,
+  'epsilon': vtrace.corrections.epsilon,
+  'none': vtrace.corrections.none,
 }
 
 # Unrolls a pass, measured with those of 20 steps of Atari.
@@ -97,6 +106,19 @@ def make_agent(
     raise config_lib.ConfigError(str(error)) from error
 
 
+def zero_trajectory(
+  config: config_lib.Config,
+  agent: agent_lib.Agent,
+  world: environment.Environment,
+) -> trajectory.Trajectory:
+  """Zeros in the shapes of an actor's rollout."""
+  rows = trajectory.zero_rows(
+    world.observation_spec(), config.unroll_length + 1, config.envs_per_actor
+  )
+  core_state = agent.initial_state(config.envs_per_actor)
+  return trajectory.Trajectory(rows, core_state)
+
+
 def make_optimizer(config: config_lib.Config) -> optax.GradientTransformation:
   """TensorFlow 1's RMSProp with the run's values."""
   return optimizer_lib.rmsprop(
@@ -137,11 +159,13 @@ def unrolls_per_pass(config: config_lib.Config) -> int | None:
 
 
 def make_loss(config: config_lib.Config) -> Callable[..., Any]:
-  """The paper's loss with the run's costs and thresholds."""
+  """The paper's loss with the run's costs, correction and thresholds."""
+  _check_known('correction', config.correction, _CORRECTIONS)
   return functools.partial(
     vtrace.impala_loss,
     baseline_cost=config.baseline_cost,
     entropy_cost=config.entropy_cost,
+    correction=_CORRECTIONS[config.correction],
     clip_rho_threshold=_finite(config.clip_rho_threshold),
     clip_c_threshold=_finite(config.clip_c_threshold),
     clip_pg_rho_threshold=_finite(config.clip_pg_rho_threshold),
@@ -214,12 +238,40 @@ def make_batches(
   config: config_lib.Config,
   queue: trajectory_queue.TrajectoryQueue,
   devices: Sequence[Any],
+  num_updates: int = 0,
+  memory: replay.Memory = (),
 ) -> Iterator[batcher.Batch]:
   """Batches of what the queue gives, on the devices, one ahead."""
   return batcher.prefetch(
-    batcher.batches(queue.get, _rollouts_per_batch(config), len(devices)),
+    batches(config, queue.get, len(devices), num_updates, memory),
     learner.make_place(devices),
     wake=queue.close,
+  )
+
+
+def batches(
+  config: config_lib.Config,
+  get: Callable[[], Any],
+  num_devices: int,
+  num_updates: int = 0,
+  memory: replay.Memory = (),
+) -> Iterator[batcher.Batch]:
+  """Batches of what `get` gives and of what is replayed.
+
+  Args:
+    config: of the run.
+    get: gives rollouts.
+    num_devices: that share a batch.
+    num_updates: made before the first of them.
+    memory: what the batches before have left to be replayed.
+  """
+  return batcher.batches(
+    get,
+    _rollouts_per_batch(config),
+    num_devices,
+    _replay_settings(config),
+    memory,
+    num_updates,
   )
 
 
@@ -250,8 +302,21 @@ def _seed(config: config_lib.Config, actor_id: int, num_updates: int) -> int:
   return int(seeds[actor_id]) % 2**30
 
 
+def new_unrolls(config: config_lib.Config) -> int:
+  """How many unrolls of a batch are new; the others are replayed."""
+  return round(config.batch_size * (1 - config.replay_fraction))
+
+
 def _rollouts_per_batch(config: config_lib.Config) -> int:
-  return config.batch_size // config.envs_per_actor
+  """That are new."""
+  return new_unrolls(config) // config.envs_per_actor
+
+
+def _replay_settings(config: config_lib.Config) -> replay.Settings | None:
+  num_replayed = config.batch_size - new_unrolls(config)
+  if not num_replayed:
+    return None
+  return replay.Settings(num_replayed, config.replay_capacity, config.seed)
 
 
 def _check_known(flag: str, value: str, known: Any) -> None:

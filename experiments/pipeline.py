@@ -43,7 +43,9 @@ def running(
     devices: learn; the first of them acts.
   """
   with (
-    contextlib.closing(parts.make_batches(config, queue, devices)) as batches,
+    contextlib.closing(
+      parts.make_batches(config, queue, devices, run.num_updates, run.memory)
+    ) as batches,
     acting.acting(config, agent, worlds, run, queue, store),
   ):
     yield learner.learn(

@@ -4,10 +4,13 @@ from typing import Any
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from agents import actor
 from agents import checkpoint
 from agents import learner
+from agents import replay
+from agents import trajectory as trajectory_lib
 from experiments import config as config_lib
 from experiments import statistics
 
@@ -23,6 +26,7 @@ class RunState(NamedTuple):
   older_params: tuple[Any, ...]
   actors: Actors  # After the rollouts that were learnt from.
   statistics: statistics.State
+  memory: replay.Memory = ()  # What the batches to come replay.
 
   @property
   def num_updates(self) -> int:
@@ -59,7 +63,13 @@ def after(
     older_params=older_params,
     actors=tuple(states.values()),
     statistics=of_rows,
+    memory=progress.batch.memory,
   )
+
+
+def pack(run: RunState) -> RunState:
+  """As it is saved."""
+  return run._replace(memory=replay.pack(run.memory))
 
 
 def restore(
@@ -67,6 +77,8 @@ def restore(
   template: RunState,
   carries: list[actor.Carry | None],
   lag: int,
+  trajectory: trajectory_lib.Trajectory,
+  device: jax.Device,
 ) -> RunState:
   """The run that was saved.
 
@@ -75,6 +87,8 @@ def restore(
     template: from `initial`, for the structures.
     carries: each actor's, if its environments give their state, likewise.
     lag: how many versions of parameters were kept, at most.
+    trajectory: of a rollout, likewise.
+    device: what is replayed comes to lie there.
 
   Raises:
     CheckpointError: if what was saved does not fit.
@@ -86,13 +100,18 @@ def restore(
     for i, (state, carry) in enumerate(zip(template.actors, carries))
   )
   filled = template._replace(
-    older_params=(params,) * min(max(lag, 0), num_updates), actors=actors
+    older_params=(params,) * min(max(lag, 0), num_updates),
+    actors=actors,
+    memory=jax.tree.map(lambda x: np.empty((0, *x.shape), x.dtype), trajectory),
   )
   run = checkpoint.unflatten(flat, filled)
   # The names of the metrics are known to the update alone.
   sums = checkpoint.nested(flat, 'statistics/interval/sums')
   interval = run.statistics.interval._replace(sums=sums)
-  return run._replace(statistics=run.statistics._replace(interval=interval))
+  return run._replace(
+    statistics=run.statistics._replace(interval=interval),
+    memory=replay.unpack(run.memory, device),
+  )
 
 
 def _has(flat: checkpoint.Flat, prefix: str) -> bool:

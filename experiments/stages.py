@@ -21,7 +21,6 @@ import numpy as np
 
 from agents import actor
 from agents import agent as agent_lib
-from agents import batcher
 from agents import learner
 from agents import trajectory
 from agents import trajectory_queue
@@ -127,7 +126,7 @@ def alone(setup: Setup) -> dict[str, Measure]:
     actor_id=0,
   )
   rollout = list(itertools.islice(rollouts, 2))[-1]
-  batch_steps = config.batch_size * config.unroll_length
+  batch_steps = parts.new_unrolls(config) * config.unroll_length
   worlds = [_environment(setup, each) for each in setup.worlds]
   calls = (
     (worlds, config.envs_per_actor),
@@ -174,7 +173,7 @@ def together(setup: Setup) -> Iterator[Measure]:
       steps, start, cpu = 0, time.perf_counter(), time.process_time()
       while not steps or time.perf_counter() - start < seconds:
         next(progress)
-        steps += config.batch_size * config.unroll_length
+        steps += parts.new_unrolls(config) * config.unroll_length
       elapsed = time.perf_counter() - start
       cpu = time.process_time() - cpu
       _come_to_rest()
@@ -230,7 +229,6 @@ def _inference(
 def _queue(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
   """From an actor's rows, through its ring, to a batch on the devices."""
   config = setup.config
-  count = config.batch_size // config.envs_per_actor
   queue = trajectory_queue.TrajectoryQueue(1, 1, config.timeout_seconds)
   place = learner.make_place(setup.devices)
   rows = [
@@ -243,20 +241,16 @@ def _queue(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
     queue.put(0, rollout._replace(trajectory=stacked))
     return queue.get()
 
-  def call():
-    rollouts = [pass_on() for _ in range(count)]
-    batch = place(batcher.stack(rollouts, len(setup.devices)))
-    jax.block_until_ready(batch.trajectory)
-
-  return call
+  batches = parts.batches(config, pass_on, len(setup.devices))
+  return lambda: jax.block_until_ready(place(next(batches)).trajectory)
 
 
 def _update(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
   """The learner's update of one batch."""
   config, devices = setup.config, setup.devices
-  rollouts = [rollout] * (config.batch_size // config.envs_per_actor)
-  batch = learner.make_place(devices)(batcher.stack(rollouts, len(devices)))
+  batch = next(parts.batches(config, lambda: rollout, len(devices)))
+  trajectories = learner.place(batch.trajectory, devices)
   state = setup.run.train_state
   return lambda: jax.block_until_ready(
-    setup.update(state, batch.trajectory, config.learning_rate)
+    setup.update(state, trajectories, config.learning_rate)
   )

@@ -18,6 +18,7 @@ from agents import actor
 from agents import agent as agent_lib
 from agents import checkpoint
 from agents import learner
+from agents import replay
 from agents import waiting
 from envs import environment
 from experiments import checkpointing
@@ -80,7 +81,14 @@ def _begin(
     return run
   core_state = agent.initial_state(config.envs_per_actor)
   carries = [actor.carry_template(world, core_state) for world in worlds]
-  run = run_state.restore(saved, run, carries, config.lag)
+  run = run_state.restore(
+    saved,
+    run,
+    carries,
+    config.lag,
+    parts.zero_trajectory(config, agent, worlds[0]),
+    devices[0],
+  )
   print(f'Going on from update {run.num_updates:,}.')
   return run._replace(train_state=learner.replicate(run.train_state, devices))
 
@@ -106,6 +114,8 @@ def _learn(
   """Learns until the end, and records it."""
   devices = jax.local_devices()
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
+  if config.replay_fraction:
+    print(_of_replay(config, agent, worlds[0]))
   queue = parts.make_queue(config, run.num_updates)
   store = parts.make_store(config, run, devices)
   update = (
@@ -140,6 +150,20 @@ def _learn(
     if run.num_frames >= config.num_frames:
       logger.finish()
   return statistics.summary(logger.state)
+
+
+def _of_replay(
+  config: config_lib.Config,
+  agent: agent_lib.Agent,
+  world: environment.Environment,
+) -> str:
+  """How much memory it takes."""
+  template = parts.zero_trajectory(config, agent, world)
+  mebibytes = replay.num_bytes(template, config.replay_capacity) / 2**20
+  return (
+    f'Replaying from the last {config.replay_capacity:,} unrolls: they take '
+    f'{mebibytes:,.1f} MiB at most, on the device and in each checkpoint.'
+  )
 
 
 def report(

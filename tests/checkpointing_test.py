@@ -20,8 +20,14 @@ def make_run(num_updates, size=3):
   return Run(num_updates, np.random.default_rng(0).random(size))
 
 
+def make_keeper(directory, seconds):
+  return checkpointing.Keeper(
+    directory, make_run(0), seconds, pack=lambda run: run
+  )
+
+
 def test_a_run_is_written_at_once_when_it_is_time_and_at_the_end(tmp_path):
-  keeper = checkpointing.Keeper(tmp_path, make_run(0), seconds=2.0)
+  keeper = make_keeper(tmp_path, seconds=2.0)
   assert checkpoint.steps(tmp_path) == [0]
   with keeper.at_every_end():
     keeper.offer(make_run(1))  # It is not time.
@@ -34,7 +40,7 @@ def test_a_run_is_written_at_once_when_it_is_time_and_at_the_end(tmp_path):
 
 
 def test_what_cannot_be_written_is_said_at_one_of_the_next_updates(tmp_path):
-  keeper = checkpointing.Keeper(tmp_path, make_run(0), seconds=1e9)
+  keeper = make_keeper(tmp_path, seconds=1e9)
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
   try:

@@ -9,6 +9,7 @@ import pytest
 
 from agents import agent as agent_lib
 from agents import torsos
+from agents import trajectory
 
 IMAGE = dm_env.specs.Array((72, 96, 3), np.uint8)
 ATARI = dm_env.specs.Array((84, 84, 4), np.uint8)
@@ -161,7 +162,7 @@ def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
     np.testing.assert_array_equal, params, full.init(jax.random.key(0))
   )
   rng = np.random.default_rng(0)
-  rows = agent_lib._one_row(spec)
+  rows = trajectory.zero_rows(spec, 1, 1)
   rows = rows._replace(
     timestep=rows.timestep._replace(
       observation={

@@ -64,6 +64,7 @@ CONFIG = config_lib.Config(
   clip_c_threshold=1.5,
   clip_pg_rho_threshold=1.6,
   lambda_=0.7,
+  correction='one_step',
   rmsprop_decay=0.8,
   rmsprop_epsilon=0.09,
   max_grad_norm=10.0,
@@ -89,7 +90,22 @@ def test_the_loss_has_the_runs_costs_and_thresholds():
     'clip_pg_rho_threshold',
     'lambda_',
   )
-  assert loss.keywords == {name: getattr(CONFIG, name) for name in names}
+  expected = {name: getattr(CONFIG, name) for name in names}
+  assert loss.keywords == expected | dict(
+    correction=vtrace.corrections.one_step
+  )
+
+
+@pytest.mark.parametrize('name', ('vtrace', 'one_step', 'epsilon', 'none'))
+def test_the_correction_is_the_named(name):
+  loss = parts.make_loss(dataclasses.replace(CONFIG, correction=name))
+  assert loss.keywords['correction'] is getattr(vtrace.corrections, name)
+
+
+def test_an_unknown_correction_is_refused():
+  config = dataclasses.replace(CONFIG, correction='one-step')
+  with pytest.raises(config_lib.ConfigError, match='one_step'):
+    parts.make_loss(config)
 
 
 @pytest.mark.parametrize('name', [n for n in dir(CONFIG) if 'threshold' in n])

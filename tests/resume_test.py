@@ -104,7 +104,11 @@ def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
 
 @pytest.mark.parametrize(
   'settings',
-  (dict(use_lstm=True), dict(use_lstm=True, lag=3, num_actors=5)),
+  (
+    dict(use_lstm=True),
+    dict(use_lstm=True, lag=3, num_actors=5),
+    dict(replay_fraction=0.5, replay_capacity=40, num_actors=2),
+  ),
   ids=str,
 )
 def test_kills_change_nothing_in_other_agents_and_lags(settings, tmp_path):

@@ -1,5 +1,6 @@
 """V-trace and the IMPALA loss: arrays in, arrays out."""
 
+from vtrace import corrections
 from vtrace.diagnostics import LOG_RHO_EDGES
 from vtrace.diagnostics import off_policy_summary
 from vtrace.diagnostics import off_policy_sums
@@ -19,6 +20,7 @@ __all__ = [
   'VTraceReturns',
   'abs_one',
   'baseline_loss',
+  'corrections',
   'entropy_loss',
   'from_importance_weights',
   'from_logits',

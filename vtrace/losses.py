@@ -11,8 +11,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vtrace import corrections
 from vtrace import diagnostics
-from vtrace import targets
 
 Array = jax.Array
 
@@ -49,6 +49,7 @@ def impala_loss(
   mask: Array,
   baseline_cost: float,
   entropy_cost: float,
+  correction: corrections.Correction = corrections.vtrace,
   clip_rho_threshold: float | None = 1.0,
   clip_c_threshold: float | None = 1.0,
   clip_pg_rho_threshold: float | None = 1.0,
@@ -71,6 +72,7 @@ def impala_loss(
       is zero, so neither episode sees the other.
     baseline_cost: weight of the baseline loss.
     entropy_cost: weight of the entropy bonus.
+    correction: gives targets and advantages; one of `corrections`.
     clip_rho_threshold: as in `from_importance_weights`, like the next three.
     clip_c_threshold: c_bar.
     clip_pg_rho_threshold: the clip of the advantages' weights.
@@ -91,12 +93,13 @@ def impala_loss(
   weighs = mask & ~jnp.isneginf(target_log_probs)
   target_log_probs = jnp.where(weighs, target_log_probs, 0.0)
   log_rhos = jnp.where(weighs, target_log_probs - behaviour_log_probs, -jnp.inf)
-  returns = targets.from_importance_weights(
+  returns = correction(
     log_rhos,
     discounts,
     rewards,
     values,
     bootstrap_value,
+    target_log_probs=target_log_probs,
     clip_rho_threshold=clip_rho_threshold,
     clip_c_threshold=clip_c_threshold,
     clip_pg_rho_threshold=clip_pg_rho_threshold,

@@ -80,15 +80,15 @@ def from_importance_weights(
   )
 
   weights = jnp.exp(log_rhos)
-  rhos = _clip(weights, clip_rho_threshold)
-  cs = lambda_ * _clip(weights, clip_c_threshold)
+  rhos = clip(weights, clip_rho_threshold)
+  cs = lambda_ * clip(weights, clip_c_threshold)
   next_values = _shift(values, bootstrap_value)
-  deltas = _weigh(rhos, rewards + discounts * next_values - values)
+  deltas = weigh(rhos, rewards + discounts * next_values - values)
   vs = values + _discounted_sum(deltas, discounts * cs)
 
   next_vs = _shift(vs, bootstrap_value)
-  pg_rhos = _clip(weights, clip_pg_rho_threshold)
-  pg_advantages = _weigh(pg_rhos, rewards + discounts * next_vs - values)
+  pg_rhos = clip(weights, clip_pg_rho_threshold)
+  pg_advantages = weigh(pg_rhos, rewards + discounts * next_vs - values)
   return VTraceReturns(vs=vs, pg_advantages=pg_advantages)
 
 
@@ -149,14 +149,14 @@ def from_logits(
   )
 
 
-def _clip(weights: Array, threshold: float | None) -> Array:
+def clip(weights: Array, threshold: float | None) -> Array:
   """min(threshold, weights); finite even unclipped, so that 0 times it is 0."""
   if threshold is None:
     threshold = jnp.finfo(weights.dtype).max
   return jnp.minimum(weights, threshold)
 
 
-def _weigh(weights: Array, xs: Array) -> Array:
+def weigh(weights: Array, xs: Array) -> Array:
   """Weights * xs, and 0 where a weight is 0 even if x has overflowed."""
   return jnp.where(weights == 0, 0, weights * xs)
 
@@ -171,7 +171,7 @@ def _discounted_sum(xs: Array, discounts: Array) -> Array:
 
   def step(acc, x_and_discount):
     x, discount = x_and_discount
-    acc = x + _weigh(discount, acc)
+    acc = x + weigh(discount, acc)
     return acc, acc
 
   _, ys = jax.lax.scan(

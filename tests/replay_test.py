@@ -1,0 +1,184 @@
+"""Replay: what is kept, what is drawn, and how it comes into a batch."""
+
+import jax
+import numpy as np
+import pytest
+
+from agents import batcher
+from agents import replay
+from agents import trajectory
+from experiments import checks
+from experiments import config as config_lib
+from experiments import train
+from tests import comparing
+from tests import running
+
+T, E = 3, 4
+
+
+def make_trajectory(number):
+  """Unrolls that are told apart by everything in them."""
+  rng = np.random.default_rng(number)
+  rows = trajectory.zero_rows(jax.ShapeDtypeStruct((2,), np.float32), T + 1, E)
+  unroll = number * E + np.arange(E)
+  timestep = rows.timestep._replace(
+    reward=np.tile(unroll, (T + 1, 1)).astype(np.float32),
+    observation=rng.normal(size=(T + 1, E, 2)).astype(np.float32),
+  )
+  rows = rows._replace(timestep=timestep)
+  return trajectory.Trajectory(rows, core_state=unroll[:, None])
+
+
+def make_rollout(number):
+  return trajectory.Rollout(
+    make_trajectory(number), 0, number, None, 0.0, T * E, [], []
+  )
+
+
+def numbers(of):
+  """Which unrolls these are, from their rewards: `[N]`."""
+  rewards = np.asarray(of.rows.timestep.reward)
+  assert (rewards == rewards[0]).all()
+  return rewards[0].astype(int)
+
+
+def settings(**changes):
+  return replay.Settings(**dict(num_unrolls=6, capacity=8, seed=3) | changes)
+
+
+def test_first_in_first_out():
+  memory = ()
+  for i in range(5):
+    memory = replay.keep(memory, [make_trajectory(i)], capacity=11)
+  assert [numbers(t)[0] // E for t in memory] == [3, 4]  # 8 of 11 unrolls.
+  memory = replay.keep(memory, [make_trajectory(i) for i in (5, 6, 7)], 11)
+  assert [numbers(t)[0] // E for t in memory] == [6, 7]
+
+
+def test_what_was_kept_before_stays_as_it_was():
+  before = replay.keep((), [make_trajectory(0)], capacity=8)
+  replay.keep(before, [make_trajectory(1), make_trajectory(2)], capacity=8)
+  assert [numbers(t)[0] for t in before] == [0]
+
+
+def test_an_unroll_is_drawn_whole():
+  memory = tuple(make_trajectory(i) for i in range(3))
+  drawn = replay.draw(memory, 0, settings())
+  assert drawn.rows.action.shape == (T + 1, 6)
+  for i, number in enumerate(numbers(drawn)):
+    kept, column = memory[number // E], number % E
+    jax.tree.map(
+      lambda x, y, i=i, c=column: np.testing.assert_array_equal(
+        x[:, i], y[:, c]
+      ),
+      drawn.rows,
+      kept.rows,
+    )
+    np.testing.assert_array_equal(drawn.core_state[i], kept.core_state[column])
+
+
+def test_every_unroll_is_drawn_equally_often():
+  memory = tuple(make_trajectory(i) for i in range(3))
+  counts = np.zeros(3 * E)
+  for number in range(500):
+    drawn = replay.draw(memory, number, settings(num_unrolls=12))
+    counts += np.bincount(numbers(drawn), minlength=3 * E)
+  assert counts.sum() == 6000
+  # 500 of each are expected; chi-squared of 11 exceeds 31 once in 1000.
+  assert np.sum((counts - 500) ** 2 / 500) < 31
+
+
+def test_what_is_drawn_follows_from_seed_and_number():
+  memory = tuple(make_trajectory(i) for i in range(3))
+
+  def draw(number, seed):
+    return list(numbers(replay.draw(memory, number, settings(seed=seed))))
+
+  assert draw(5, 3) == draw(5, 3)
+  assert draw(5, 3) != draw(6, 3) and draw(5, 3) != draw(5, 4)
+
+
+def test_nothing_cannot_be_drawn_from():
+  with pytest.raises(ValueError, match='Nothing is kept'):
+    replay.draw((), 0, settings())
+
+
+def batches(memory=(), first=0, num_batches=5):
+  coming = iter([make_rollout(i) for i in range(2 * first, 2 * num_batches)])
+  return batcher.batches(
+    lambda: next(coming, None), 2, 1, settings(), memory, first
+  )
+
+
+def test_a_batch_is_new_and_replayed_and_counts_the_new_alone():
+  for i, batch in enumerate(batches()):
+    part = jax.tree.map(lambda x: x[0], batch.trajectory)
+    there = numbers(part)
+    np.testing.assert_array_equal(there[: 2 * E], 2 * i * E + np.arange(2 * E))
+    # Of the last 8 unrolls, which are the new ones.
+    assert len(there) == 2 * E + 6 and set(there) <= set(there[: 2 * E])
+    assert batch.num_transitions == 2 * T * E
+    assert list(batch.versions) == [2 * i, 2 * i + 1]
+    assert len(batch.memory) == 2
+
+
+def test_batches_go_on_from_a_memory_as_if_they_had_not_stopped():
+  straight = list(batches())
+  packed = replay.pack(straight[1].memory)
+  memory = replay.unpack(packed, jax.devices()[0])
+  for old, new in zip(straight[2:], batches(memory, first=2), strict=True):
+    jax.tree.map(np.testing.assert_array_equal, old.trajectory, new.trajectory)
+
+
+def test_an_empty_memory_is_packed_too():
+  assert replay.unpack(replay.pack(()), jax.devices()[0]) == ()
+
+
+def test_a_full_memory_takes_what_is_said():
+  memory = ()
+  for i in range(5):
+    memory = replay.keep(memory, [make_trajectory(i)], capacity=11)
+  total = sum(x.nbytes for x in jax.tree.leaves(memory))
+  assert replay.num_bytes(make_trajectory(0), capacity=11) == total
+
+
+def test_a_run_says_how_much_it_takes_and_counts_new_frames(
+  tmp_path, capsys, monkeypatch
+):
+  running.see_one_device(monkeypatch)
+  summary = train.train(
+    running.config_for(
+      lag=0,
+      batch_size=4,
+      replay_fraction=0.5,
+      replay_capacity=10,
+      num_frames=200,
+      logdir=str(tmp_path / 'run'),
+    )
+  )
+  # Nine of ten steps are transitions; an update has T steps of 2 worlds.
+  assert summary.num_updates == pytest.approx(200 / 7.2, abs=2)
+  said = capsys.readouterr().out
+  assert 'last 10 unrolls' in said and 'MiB at most' in said
+  rows = comparing.read_rows(tmp_path / 'run')
+  assert float(rows[-1]['mean_return']) < 1
+
+
+@pytest.mark.parametrize(
+  'changes,sentence',
+  (
+    (dict(replay_fraction=1.0), 'leaves 0 new unrolls'),
+    (dict(replay_fraction=0.3), 'leaves 22.4 new unrolls'),
+    (dict(replay_fraction=0.5, envs_per_actor=32), 'no multiple of'),
+    (
+      dict(replay_fraction=0.5, replay_capacity=15),
+      '--replay_capacity=15 is less than the 16',
+    ),
+  ),
+)
+def test_what_cannot_be_replayed_is_refused(changes, sentence):
+  config = config_lib.from_preset(
+    'catch', **(dict(envs_per_actor=16) | changes)
+  )
+  with pytest.raises(config_lib.ConfigError, match=sentence):
+    checks.check(config, 1)
