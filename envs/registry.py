@@ -5,6 +5,7 @@ import difflib
 from typing import Any
 
 from envs import atari
+from envs import batched
 from envs import catch
 from envs import environment
 from envs import envpool_env
@@ -26,6 +27,7 @@ REFUSALS = (
   UnsupportedSettingError,
   envpool_env.EnvPoolMissingError,
   envpool_env.UnsupportedTaskError,
+  batched.FactoryError,
 )
 
 
@@ -41,25 +43,29 @@ def make(
   """A batch of `num_envs` environments.
 
   Args:
-    env_id: 'Catch', or the id of an EnvPool task; Atari games get the paper's
-      preprocessing.
+    env_id: 'Catch', the id of an EnvPool task, where Atari games get the
+      paper's preprocessing, or 'module:factory' for one's own: see `batched`.
     num_envs: the size of the batch.
     seed: decides everything random in them.
     renders: whether `render` will be called.
     num_threads: that step an EnvPool task; 0: as many as there are cores.
     **settings: `atari.Atari`'s for a game, EnvPool's own for its other tasks;
-      Catch has none.
+      Catch and one's own have none.
 
   Raises:
     UnknownEnvironmentError: names the nearest ids.
-    UnsupportedSettingError: if Catch is given a setting.
+    UnsupportedSettingError: if a world without settings is given one.
+    FactoryError: if 'module:factory' makes no environment.
     EnvPoolMissingError: if only EnvPool could know, and it is not installed.
     UnsupportedTaskError: if EnvPool cannot make the task, with these settings,
       or it has players.
   """
+  is_named = batched.is_named(env_id)
+  if settings and (is_named or env_id in _OURS):
+    raise UnsupportedSettingError(f'{env_id} has no {", ".join(settings)}.')
+  if is_named:
+    return batched.Batched(env_id, num_envs, seed, renders)
   if env_id in _OURS:
-    if settings:
-      raise UnsupportedSettingError(f'{env_id} has no {", ".join(settings)}.')
     return _OURS[env_id](num_envs, seed)
   try:
     known = envpool_env.import_envpool().list_all_envs()
@@ -83,7 +89,9 @@ def is_atari(env_id: str) -> bool:
   Raises:
     EnvPoolMissingError: if only EnvPool could know, and it is not installed.
   """
-  return env_id not in _OURS and atari.is_atari(env_id)
+  if env_id in _OURS or batched.is_named(env_id):
+    return False
+  return atari.is_atari(env_id)
 
 
 def _unknown(env_id: str, known: Iterable[str]) -> str:

@@ -134,4 +134,5 @@ def _remove_if_empty(logdir: pathlib.Path) -> None:
 def _new_name(config: config_lib.Config) -> str:
   """Runs of different processes differ, though they begin in one second."""
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-  return f'runs/{config.env}-seed{config.seed}-{now}-{os.getpid()}'
+  env = config.env.replace(':', '-')  # module:factory
+  return f'runs/{env}-seed{config.seed}-{now}-{os.getpid()}'
