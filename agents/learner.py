@@ -88,22 +88,11 @@ def make_update(
   """
 
   def loss_and_sums(params, trajectory):
-    output = agent.unroll(params, trajectory.rows, trajectory.core_state)
-    steps = trajectory_lib.transitions(trajectory.rows)
-    policy, _ = trajectory_lib.split_bootstrap(output.policy)
-    values, bootstrap_value = trajectory_lib.split_bootstrap(output.value)
-    entropy = agent.policy.entropy(policy)
-    total, terms = loss(
-      behaviour_log_probs=steps.behaviour_log_probs,
-      target_log_probs=agent.policy.log_prob(policy, steps.actions),
-      entropy=entropy,
-      values=values,
-      bootstrap_value=bootstrap_value,
-      rewards=clip_rewards(steps.rewards),
-      discounts=discount * steps.discounts,
-      mask=steps.mask,
+    arguments = loss_arguments(
+      agent, params, trajectory, discount=discount, clip_rewards=clip_rewards
     )
-    sums = terms | {'loss': total, 'steps': jnp.sum(steps.mask)}
+    total, terms = loss(**arguments)
+    sums = terms | {'loss': total, 'steps': jnp.sum(arguments['mask'])}
     return total, jax.tree.map(jnp.float32, sums)
 
   def update(train_state, trajectory, learning_rate):
@@ -124,6 +113,39 @@ def make_update(
     return TrainState(params, opt_state), metrics | {'finite': _finite(metrics)}
 
   return update
+
+
+def loss_arguments(
+  agent: agent_lib.Agent,
+  params: Any,
+  trajectory: trajectory_lib.Trajectory,
+  *,
+  discount: float,
+  clip_rewards: Callable[[Array], Array],
+) -> dict[str, Array]:
+  """What the loss is told of a trajectory, by its arguments' names.
+
+  Args:
+    agent: whose `unroll` and `policy` are trained.
+    params: of the target policy.
+    trajectory: rows `[T+1, B, ...]`.
+    discount: gamma.
+    clip_rewards: applied to rewards `[T, B]`.
+  """
+  output = agent.unroll(params, trajectory.rows, trajectory.core_state)
+  steps = trajectory_lib.transitions(trajectory.rows)
+  policy, _ = trajectory_lib.split_bootstrap(output.policy)
+  values, bootstrap_value = trajectory_lib.split_bootstrap(output.value)
+  return dict(
+    behaviour_log_probs=steps.behaviour_log_probs,
+    target_log_probs=agent.policy.log_prob(policy, steps.actions),
+    entropy=agent.policy.entropy(policy),
+    values=values,
+    bootstrap_value=bootstrap_value,
+    rewards=clip_rewards(steps.rewards),
+    discounts=discount * steps.discounts,
+    mask=steps.mask,
+  )
 
 
 def parallelize(update: Callable[..., Any], devices: Sequence[Any]):

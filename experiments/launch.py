@@ -46,13 +46,18 @@ def config_from_flags() -> config_lib.Config:
       is not the default's.
   """
   values = flags.FLAGS.flag_values_dict()
-  names = [field.name for field in dataclasses.fields(config_lib.Config)]
-  given = {name: values[name] for name in names if values[name] is not None}
   recorded = _recorded(values['logdir'])
   if recorded is not None and not flags.FLAGS['preset'].present:
-    return dataclasses.replace(config_lib.from_record(recorded), **given)
+    return dataclasses.replace(config_lib.from_record(recorded), **given())
   _check_preset_given(values)
-  return config_lib.from_preset(values['preset'], **given)
+  return config_lib.from_preset(values['preset'], **given())
+
+
+def given() -> dict[str, Any]:
+  """The settings of a run that flags were given for."""
+  names = [field.name for field in dataclasses.fields(config_lib.Config)]
+  values = {name: flags.FLAGS[name].value for name in names}
+  return {k: v for k, v in values.items() if v is not None}
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:

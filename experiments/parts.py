@@ -134,15 +134,20 @@ def make_update(
   optimizer: optax.GradientTransformation,
 ) -> Any:
   """The learner's pure update with the run's values."""
-  _check_known('reward_clipping', config.reward_clipping, _REWARD_CLIPPINGS)
   return learner.make_update(
     agent,
     optimizer,
     make_loss(config),
     discount=config.discount,
-    clip_rewards=_REWARD_CLIPPINGS[config.reward_clipping],
+    clip_rewards=reward_clipping(config),
     unrolls_per_pass=unrolls_per_pass(config),
   )
+
+
+def reward_clipping(config: config_lib.Config) -> Callable[..., Any]:
+  """What is done to rewards before they are learnt from."""
+  _check_known('reward_clipping', config.reward_clipping, _REWARD_CLIPPINGS)
+  return _REWARD_CLIPPINGS[config.reward_clipping]
 
 
 def unrolls_per_pass(config: config_lib.Config) -> int | None:

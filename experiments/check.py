@@ -1,0 +1,204 @@
+"""Checks that an environment is learnt from as it is played: the oracle.
+
+python -m experiments.check --env=Pong-v5
+python -m experiments.check --env=my_module:make_env --unroll_length=40
+python -m experiments.check --preset=pong
+python -m experiments.check --logdir=runs/a     # with that run's flags
+
+It plays through the real actors, queue and learner, at a lag of 0, beside a
+witness in each world, and says of each thing that can go wrong whether it did.
+Exit status 1 if anything did.
+"""
+
+import dataclasses
+import sys
+import time
+from typing import NamedTuple
+
+from absl import flags
+import jax
+
+from agents import agent as agent_lib
+from agents import learner
+from envs import environment
+from experiments import checks
+from experiments import config as config_lib
+from experiments import launch
+from experiments import oracle as oracle_lib
+from experiments import parts
+from experiments import pipeline
+from experiments import stages
+from experiments import verdicts
+from experiments import witness
+
+# Where neither --preset nor --logdir is given. Small: it need not learn.
+_SMALL = dict(
+  env='Catch',
+  num_actors=2,
+  envs_per_actor=4,
+  batch_size=8,
+  use_lstm=True,
+  learning_rate=1e-3,
+)
+_ENOUGH = 5  # Ends of episodes, of either kind;
+_PLENTY = 500  # of one kind, when the other may never come.
+_LEAST_UPDATES = 10
+_REHEARSED_STEPS = 200
+_ROW = '{:<10}{:<18}{:<54}{}'
+
+
+class Report(NamedTuple):
+  """What came of all checks."""
+
+  verdicts: list[verdicts.Verdict]
+  num_updates: int
+  num_frames: int
+  steps_per_second: float  # Agent steps, of one actor's environments alone.
+
+
+def check(config: config_lib.Config, seconds: float) -> Report:
+  """Plays until enough was seen, `seconds` at most.
+
+  Raises:
+    ConfigError: if the configuration cannot be.
+  """
+  config = dataclasses.replace(
+    config,
+    lag=0,
+    replay_fraction=0.0,
+    num_frames=2**53,
+    # Gradients tell what the loss did: they must not be weighed with 0.
+    baseline_cost=config.baseline_cost or 1.0,
+    entropy_cost=config.entropy_cost or 0.01,
+  )
+  checks.check(config, jax.local_device_count())
+  rehearsal, steps_per_second = rehearse(config)
+  if any(verdict.status == verdicts.FAIL for verdict in rehearsal):
+    return Report(rehearsal, 0, 0, steps_per_second)  # Nothing can be built on.
+  tally = verdicts.Tally(config.precision)
+  num_updates, num_frames, faults = _play(config, tally, seconds)
+  if faults:
+    rehearsal[0] = verdicts.of_faults(faults)
+  return Report(
+    [*rehearsal, *tally.verdicts()], num_updates, num_frames, steps_per_second
+  )
+
+
+def rehearse(
+  config: config_lib.Config,
+) -> tuple[list[verdicts.Verdict], float]:
+  """What can be said of the world without an agent, and its speed."""
+
+  def make(seed):
+    one = dataclasses.replace(config, num_actors=1, seed=seed)
+    return parts.make_worlds(one)[0]
+
+  watched = witness.Witness(make(config.seed))
+  steps = witness.play(watched, _REHEARSED_STEPS)
+  watched.close()
+  found = [
+    verdicts.of_faults(watched.faults, len(steps) * watched.num_envs),
+    verdicts.of_seeds(*witness.is_repeatable(make, _REHEARSED_STEPS)),
+  ]
+  return found, _steps_per_second(make(config.seed))
+
+
+def _steps_per_second(world: environment.Environment) -> float:
+  start, rounds = time.perf_counter(), 0
+  while (elapsed := time.perf_counter() - start) < 1.0:
+    witness.play(world, 50)
+    rounds += 1
+  world.close()
+  return rounds * 50 * world.num_envs / elapsed
+
+
+def _play(
+  config: config_lib.Config, tally: verdicts.Tally, seconds: float
+) -> tuple[int, int, list[str]]:
+  """Learns, and examines every batch; gives updates, frames and faults."""
+  worlds = [witness.Witness(world) for world in parts.make_worlds(config)]
+  setup = stages.set_up(config, worlds)
+  oracle = oracle_lib.Oracle(config, setup.agent, worlds)
+  params = learner.local_params(setup.run.train_state)
+  with pipeline.running(
+    config,
+    setup.agent,
+    worlds,
+    setup.update,
+    setup.run,
+    parts.make_queue(config),
+    parts.make_store(config, setup.run, setup.devices),
+    setup.devices,
+  ) as steps:
+    start = time.monotonic()
+    for progress in steps:
+      where = f'update {progress.num_updates}'
+      tally.add(oracle.examine(params, progress.batch), where)
+      params = learner.local_params(progress.train_state)
+      if _is_enough(tally, progress.num_updates):
+        break
+      if time.monotonic() - start > seconds:
+        break
+    tally.add(oracle.examine_counts(progress.num_frames), 'the end')
+  faults = [fault for world in worlds for fault in world.faults]
+  return progress.num_updates, progress.num_frames, faults
+
+
+def _is_enough(tally: verdicts.Tally, num_updates: int) -> bool:
+  ends = [tally.count(name) for name in ('terminations', 'truncations')]
+  seen = min(ends) >= _ENOUGH or max(ends) >= _PLENTY
+  return seen and num_updates >= _LEAST_UPDATES
+
+
+def report(config: config_lib.Config, found: Report) -> None:
+  """Prints the table."""
+  print(
+    f'{config.env}: {found.num_updates} updates on {found.num_frames:,} frames '
+    f'of {config.num_actors} x {config.envs_per_actor} environments, unrolls '
+    f'of {config.unroll_length}, {config.torso} torso'
+    f'{", LSTM" if config.use_lstm else ""}.\n'
+  )
+  for verdict in found.verdicts:
+    says = verdicts.CHECKS[verdict.name].says
+    print(_ROW.format(verdict.status, verdict.name, says, verdict.evidence))
+  print(
+    f"\nOne actor's {config.envs_per_actor} environments alone make "
+    f'{found.steps_per_second:,.0f} agent steps/s with random actions.'
+  )
+  missing = [v.name for v in found.verdicts if v.status == verdicts.NOT_SEEN]
+  if missing:
+    print(
+      f'Not seen: {", ".join(missing)}. What never happened was not checked; '
+      '--seconds gives it more time.'
+    )
+
+
+def asked_config() -> config_lib.Config:
+  """What the flags ask for; small where they leave it open."""
+  if flags.FLAGS['preset'].present or flags.FLAGS.logdir:
+    return launch.config_from_flags()
+  given = launch.given()
+  config = config_lib.Config(**(_SMALL | given))
+  if 'torso' in given:
+    return config
+  (world,) = parts.make_worlds(dataclasses.replace(config, num_actors=1))
+  specs = jax.tree.leaves(world.observation_spec())
+  world.close()
+  fits = len(specs) == 1 and agent_lib.is_image(specs[0])
+  return dataclasses.replace(config, torso='shallow' if fits else 'mlp')
+
+
+def main() -> None:
+  """Checks as the flags say."""
+  config = asked_config()
+  found = check(config, flags.FLAGS.seconds)
+  report(config, found)
+  if any(verdict.status == verdicts.FAIL for verdict in found.verdicts):
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  launch.define_flags()
+  flags.adopt_module_key_flags(launch)  # For --help.
+  flags.DEFINE_float('seconds', 30.0, 'To play for, at most.', lower_bound=0)
+  launch.run(main)

@@ -1,0 +1,263 @@
+"""The oracle: a sound set-up passes, and every mutant of it is caught."""
+
+import subprocess
+import sys
+
+import dm_env
+import haiku as hk
+import jax
+import numpy as np
+import pytest
+
+from agents import learner
+from agents import trajectory
+from envs import registry
+from experiments import check
+from experiments import config as config_lib
+from experiments import verdicts
+from experiments import witness
+from tests import own_worlds
+from tests import running
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  running.see_one_device(monkeypatch)
+
+
+def statuses(env='tests.own_worlds:Walk', **settings):
+  """{name: status} of a check of a small run."""
+  small = dict(
+    env=env,
+    torso='mlp',
+    use_lstm=True,
+    num_actors=2,
+    envs_per_actor=4,
+    batch_size=8,
+    unroll_length=7,
+  )
+  found = check.check(config_lib.Config(**(small | settings)), seconds=20)
+  return {verdict.name: verdict.status for verdict in found.verdicts}
+
+
+def failing(**settings):
+  return {k for k, v in statuses(**settings).items() if v == verdicts.FAIL}
+
+
+@pytest.mark.parametrize(
+  'settings',
+  (
+    {},
+    dict(use_lstm=False, num_actors=3, batch_size=4),
+    dict(
+      correction='one_step', lambda_=0.8, discount=0.9, reward_clipping='none'
+    ),
+    dict(
+      correction='epsilon',
+      unrolls_per_pass=2,
+      baseline_cost=0.0,
+      use_lstm=False,
+    ),
+    dict(
+      clip_rho_threshold=0.8,
+      clip_c_threshold=0.7,
+      clip_pg_rho_threshold=0.6,
+      lag=3,
+      replay_fraction=0.5,
+    ),
+  ),
+  ids=str,
+)
+def test_a_sound_set_up_passes(settings):
+  found = statuses(**settings)
+  assert list(found) == list(verdicts.CHECKS)
+  unseen = {'core goes on', 'core begins anew'}
+  if settings.get('use_lstm', True):
+    unseen = set()
+  assert {k for k, v in found.items() if v == verdicts.NOT_SEEN} == unseen
+  assert verdicts.FAIL not in found.values()
+
+
+RIGHT = trajectory.transitions
+
+
+def shifted(field):
+  """Transitions whose step t has what came with x_t, not what followed it."""
+
+  def transitions(rows):
+    before = getattr(rows.timestep, field)[:-1]
+    return RIGHT(rows)._replace(**{field + 's': before})
+
+  return transitions
+
+
+def boundary_weighted(rows):
+  """The step to the next episode's first row counts like any other."""
+  steps = RIGHT(rows)
+  return steps._replace(mask=steps.mask | True)
+
+
+def truncated_as_terminated(rows):
+  """Where an episode was cut off nothing is bootstrapped."""
+  last = rows.timestep.step_type[1:] == dm_env.StepType.LAST
+  steps = RIGHT(rows)
+  return steps._replace(discounts=steps.discounts * ~last)
+
+
+def actions_of_the_next_step(rows):
+  steps = RIGHT(rows)
+  return steps._replace(actions=rows.action[:-1])
+
+
+@pytest.mark.parametrize(
+  'mutant,caught',
+  (
+    (shifted('reward'), {'rewards', 'targets'}),
+    (shifted('discount'), {'discounts', 'terminations'}),
+    (boundary_weighted, {'resets', 'targets'}),
+    (truncated_as_terminated, {'discounts', 'truncations'}),
+    (actions_of_the_next_step, {'weights'}),
+  ),
+)
+def test_a_mutant_of_the_transitions_is_caught(mutant, caught, monkeypatch):
+  monkeypatch.setattr(trajectory, 'transitions', mutant)
+  assert failing(use_lstm=False) >= caught
+
+
+def test_a_core_that_is_not_reset_is_caught(monkeypatch):
+  class NeverReset(hk.ResetCore):
+    def __call__(self, inputs, state):
+      features, should_reset = inputs
+      return super().__call__((features, should_reset & False), state)
+
+  monkeypatch.setattr(hk, 'ResetCore', NeverReset)
+  assert failing() >= {'core begins anew'}
+
+
+def test_a_core_that_enters_anew_is_caught(monkeypatch):
+  right = learner.loss_arguments
+
+  def forgetful(agent, params, of, **settings):
+    zeros = jax.tree.map(lambda x: 0 * x, of.core_state)
+    return right(agent, params, of._replace(core_state=zeros), **settings)
+
+  monkeypatch.setattr(learner, 'loss_arguments', forgetful)
+  assert failing() >= {'weights'}
+
+
+def test_recomputed_behaviour_is_caught(monkeypatch):
+  right = learner.loss_arguments
+
+  def recomputed(*args, **settings):
+    arguments = right(*args, **settings)
+    log_pi = jax.lax.stop_gradient(arguments['target_log_probs'])
+    return arguments | dict(behaviour_log_probs=log_pi)
+
+  monkeypatch.setattr(learner, 'loss_arguments', recomputed)
+  assert failing(use_lstm=False) == {'behaviour'}
+
+
+class Spoilt:
+  """A world of one's own, one thing about it not as it should be."""
+
+  def __init__(self, world, spoil):
+    self._world, self._spoil = world, spoil
+
+  def __getattr__(self, name):
+    return getattr(self._world, name)
+
+  def reset(self):
+    return self._spoil(self._world.reset())
+
+  def step(self, actions):
+    return self._spoil(self._world.step(actions))
+
+
+def overwritten():
+  buffer = {}
+
+  def spoil(timestep):
+    place = timestep.observation['place']
+    buffer.setdefault('place', np.empty_like(place))[:] = place
+    return timestep._replace(observation=buffer)
+
+  return spoil
+
+
+def of_another_type(timestep):
+  place = timestep.observation['place'].astype(np.float64)
+  return timestep._replace(observation={'place': place})
+
+
+def out_of_bounds(timestep):
+  place = timestep.observation['place'] + 100
+  return timestep._replace(observation={'place': place})
+
+
+def rewarded_at_first(timestep):
+  return timestep._replace(reward=timestep.reward + 1)
+
+
+def never_last(timestep):
+  return timestep._replace(step_type=np.minimum(timestep.step_type, 1))
+
+
+@pytest.mark.parametrize(
+  'spoil,fault',
+  (
+    (overwritten(), 'overwritten'),
+    (of_another_type, r'observations are float64\[2\], their spec is float32'),
+    (out_of_bounds, 'outside the bounds'),
+    (rewarded_at_first, 'FIRST has a reward'),
+    (never_last, 'FIRST does not follow LAST'),
+  ),
+)
+def test_a_world_that_breaks_the_conventions_is_told(spoil, fault):
+  world = Spoilt(registry.make('tests.own_worlds:Walk', 2, 0), spoil)
+  watched = witness.Witness(world)
+  witness.play(watched, 100)
+  assert watched.faults
+  with pytest.raises(AssertionError, match=fault):
+    raise AssertionError(watched.faults[0])
+
+
+def test_a_world_without_a_seed_is_told(monkeypatch):
+  rng = np.random.default_rng(0)
+  monkeypatch.setattr(own_worlds.np.random, 'default_rng', lambda *seed: rng)
+  make = lambda seed: registry.make('tests.own_worlds:Walk', 4, seed)
+  same, _ = witness.is_repeatable(make, 50)
+  assert not same
+  assert verdicts.of_seeds(same, True).status == verdicts.FAIL
+
+
+def test_the_worst_is_told_with_its_place():
+  tally = verdicts.Tally('f32')
+  apart = np.zeros([3, 4])
+  tally.add({'rewards': apart}, 'update 1')
+  apart = apart.copy()
+  apart[2, 1], apart[0, 0] = 0.5, 0.25
+  tally.add({'rewards': apart, 'weights': np.array([1e-4])}, 'update 2')
+  tally.add({'frames': np.array([np.nan])}, 'the end')
+  found = {v.name: v for v in tally.verdicts()}
+  assert found['rewards'].status == verdicts.FAIL
+  assert found['rewards'].evidence == (
+    '24 compared, off by 0.5 at update 2, step 2, environment 1'
+  )
+  assert found['weights'].status == verdicts.PASS
+  assert found['frames'].status == verdicts.FAIL
+  assert found['discounts'].status == verdicts.NOT_SEEN
+
+
+def test_the_script_prints_a_table_and_its_status():
+  command = [sys.executable, '-m', 'experiments.check', '--seconds=3']
+  done = subprocess.run(
+    [*command, '--env=tests.own_worlds:Dice'], capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr
+  for name in verdicts.CHECKS:
+    assert name in done.stdout
+  assert 'FAIL' not in done.stdout and 'agent steps/s' in done.stdout
+  done = subprocess.run(
+    [*command, '--env=tests.own_worlds:Dise'], capture_output=True, text=True
+  )
+  assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
