@@ -7,10 +7,12 @@ from typing import Any
 from envs import atari
 from envs import batched
 from envs import catch
+from envs import delayed_catch
 from envs import environment
 from envs import envpool_env
 
-_OURS = {'Catch': catch.Catch}  # Made by (num_envs, seed).
+# Made by (num_envs, seed).
+_OURS = {'Catch': catch.Catch, 'DelayedCatch': delayed_catch.DelayedCatch}
 
 
 class UnknownEnvironmentError(ValueError):
@@ -43,14 +45,15 @@ def make(
   """A batch of `num_envs` environments.
 
   Args:
-    env_id: 'Catch', the id of an EnvPool task, where Atari games get the
-      paper's preprocessing, or 'module:factory' for one's own: see `batched`.
+    env_id: 'Catch' or 'DelayedCatch'; the id of an EnvPool task, where Atari
+      games get the paper's preprocessing; or 'module:factory' for one's own: see
+      `batched`.
     num_envs: the size of the batch.
     seed: decides everything random in them.
     renders: whether `render` will be called.
     num_threads: that step an EnvPool task; 0: as many as there are cores.
     **settings: `atari.Atari`'s for a game, EnvPool's own for its other tasks;
-      Catch and one's own have none.
+      ours and one's own have none.
 
   Raises:
     UnknownEnvironmentError: names the nearest ids.

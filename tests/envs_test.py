@@ -8,12 +8,14 @@ import pytest
 
 from envs import atari
 from envs import catch
+from envs import delayed_catch
 from envs import envpool_env
 from envs import registry
 
 FIRST, MID, LAST = 0, 1, 2
 TASKS = (
   'Catch',
+  'DelayedCatch',
   'CartPole-v1',
   'MiniGrid-Empty-5x5-v0',
   'FrozenLake-v1',
@@ -359,3 +361,43 @@ def test_an_actors_threads_are_as_many_as_it_is_given():
     for number in (1, 2, 3)
   }
   assert threads == {1: 1, 2: 2, 3: 2}  # No more than environments.
+
+
+def test_delayed_catch_pays_for_all_balls_at_the_end():
+  """The same balls as Catch's; a paddle that follows them all gets 1."""
+  world = delayed_catch.DelayedCatch(8, seed=0)
+  timestep = world.reset()
+  rng = np.random.default_rng(1)
+  clumsy = rng.random(8) < 0.5
+  steps, last_of = 0, np.zeros(8)
+  while steps < 2 * (5 * 10):
+    ball = timestep.observation[:, :-1].sum(1).argmax(-1)
+    paddle = timestep.observation[:, -1].argmax(-1)
+    actions = np.where(
+      clumsy, rng.integers(3, size=8), 1 + np.sign(ball - paddle)
+    )
+    timestep = world.step(actions)
+    steps += 1
+    over = timestep.step_type == LAST
+    assert over.all() == over.any() == (steps % 50 == 49)
+    np.testing.assert_array_equal(timestep.reward[~over], 0)
+    if over.any():
+      np.testing.assert_array_equal(timestep.reward[~clumsy], 1)
+      assert set(np.round(5 * timestep.reward, 5)) <= {-5, -3, -1, 1, 3, 5}
+      assert (timestep.reward[clumsy] < 1).any()
+      last_of += 1
+  assert (last_of == 2).all()
+
+
+def test_delayed_catch_goes_on_from_its_state():
+  one, other = (delayed_catch.DelayedCatch(4, seed) for seed in (0, 1))
+  rng = np.random.default_rng(0)
+  one.reset()
+  for _ in range(70):
+    one.step(rng.integers(3, size=4))
+  other.reset()
+  other.set_state(one.get_state())
+  for _ in range(70):
+    actions = rng.integers(3, size=4)
+    for a, b in zip(one.step(actions), other.step(actions)):
+      np.testing.assert_array_equal(a, b)
