@@ -24,6 +24,7 @@ setuptools.setup(
     'optax',
     'orbax-checkpoint',
     'psutil',
+    'scipy',
     'tensorboardX',
     'tqdm',
   ],

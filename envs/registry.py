@@ -46,8 +46,8 @@ def make(
 
   Args:
     env_id: 'Catch' or 'DelayedCatch'; the id of an EnvPool task, where Atari
-      games get the paper's preprocessing; or 'module:factory' for one's own: see
-      `batched`.
+      games get the paper's preprocessing; or 'module:factory' for one's own:
+      see `batched`.
     num_envs: the size of the batch.
     seed: decides everything random in them.
     renders: whether `render` will be called.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import oracle
+from experiments import comparisons
 
 PASS, FAIL, NOT_SEEN = 'pass', 'FAIL', 'not seen'
 
@@ -59,7 +59,7 @@ class Tally:
     self._counts: dict[str, int] = {}
     self._worst: dict[str, tuple[float, str]] = {}
 
-  def add(self, deviations: oracle.Deviations, where: str) -> None:
+  def add(self, deviations: comparisons.Deviations, where: str) -> None:
     """Counts them, and remembers the worst."""
     for name, apart in deviations.items():
       self._counts[name] = self._counts.get(name, 0) + apart.size

@@ -1,0 +1,155 @@
+"""What the ablation compares: which runs there are, and why these.
+
+The paper compares corrections, with and without replay, over 24 samples of
+hyperparameters on five levels of DMLab (section 5.2.2, table 2, figure 4), and
+over policy lags (figure E.1). Here tasks are small, so that all of it takes an
+hour on a laptop; the samples come from ranges like the paper's (table D.1).
+"""
+
+import math
+from typing import Any
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import config as config_lib
+
+CORRECTIONS = ('vtrace', 'one_step', 'epsilon', 'none')
+
+
+class Task(NamedTuple):
+  """A world, and how long it takes to be learnt."""
+
+  env: str
+  num_frames: int
+  settings: dict[str, Any]  # Where it differs from `_BASE`.
+
+
+class Trial(NamedTuple):
+  """One run."""
+
+  task: str  # Its environment.
+  correction: str
+  has_replay: bool
+  lag: int
+  sample: int  # Of the hyperparameters; -1: the task's own.
+  seed: int
+  config: config_lib.Config
+
+  @property
+  def name(self) -> str:
+    """Of its record."""
+    replay = 'replay' if self.has_replay else 'no_replay'
+    return (
+      f'{self.task}-{self.correction}-{replay}-lag{self.lag}'
+      f'-sample{self.sample}-seed{self.seed}'
+    )
+
+
+class Design(NamedTuple):
+  """How large an ablation is."""
+
+  tasks: tuple[Task, ...]
+  num_samples: int  # Of hyperparameters, for table 2 and figure 4.
+  sampled_lag: int  # That they are tried at.
+  lags: tuple[int, ...]  # Of figure E.1,
+  num_seeds: int  # which has so many runs a point.
+
+
+# One process and one core a run: one actor, whose rollout is half a batch.
+_BASE = dict(
+  torso='mlp',
+  num_actors=1,
+  envs_per_actor=16,
+  batch_size=32,
+  queue_capacity=1,
+  return_window=200,
+)
+_TASKS = (
+  Task('Catch', 200_000, dict(learning_rate=2e-3)),
+  Task('DelayedCatch', 300_000, dict(learning_rate=2e-3)),
+  Task('CartPole-v1', 300_000, dict(learning_rate=2e-3)),
+)
+FULL = Design(_TASKS, 12, 8, (0, 2, 8, 32), 5)
+QUICK = Design(
+  tuple(task._replace(num_frames=60_000) for task in _TASKS[:1]),
+  num_samples=4,
+  sampled_lag=8,
+  lags=(0, 32),
+  num_seeds=2,
+)
+
+
+def trials(design: Design) -> list[Trial]:
+  """All runs of a design, each once, those of one comparison side by side."""
+  found = {}
+  for trial in [*_sampled(design), *_lagged(design)]:
+    found[trial.name] = trial
+  return list(found.values())
+
+
+def is_sampled(trial: Trial) -> bool:
+  """Whether it is one of table 2's; figure E.1's have the task's own values."""
+  return trial.sample >= 0
+
+
+def sample(number: int) -> dict[str, float]:
+  """Hyperparameters, the same for every correction.
+
+  Learning rate and entropy cost are log-uniform, RMSProp's epsilon is one of
+  four, as in table D.1; the learning rates are those of short runs.
+  """
+  rng = np.random.default_rng(number)
+  return dict(
+    learning_rate=_log_uniform(rng, 2e-4, 2e-2),
+    entropy_cost=_log_uniform(rng, 5e-4, 5e-2),
+    rmsprop_epsilon=float(rng.choice([1e-1, 1e-3, 1e-5, 1e-7])),
+  )
+
+
+def _sampled(design: Design) -> list[Trial]:
+  return [
+    _trial(task, correction, has_replay, design.sampled_lag, number, 0)
+    for number in range(design.num_samples)
+    for task in design.tasks
+    for has_replay in (False, True)
+    for correction in CORRECTIONS
+  ]
+
+
+def _lagged(design: Design) -> list[Trial]:
+  return [
+    _trial(task, correction, False, lag, -1, seed)
+    for seed in range(design.num_seeds)
+    for task in design.tasks
+    for lag in design.lags
+    for correction in CORRECTIONS
+  ]
+
+
+def _trial(
+  task: Task,
+  correction: str,
+  has_replay: bool,
+  lag: int,
+  number: int,
+  seed: int,
+) -> Trial:
+  config = config_lib.Config(
+    **_BASE
+    | task.settings
+    | (sample(number) if number >= 0 else {})
+    | dict(
+      env=task.env,
+      num_frames=task.num_frames,
+      correction=correction,
+      replay_fraction=0.5 if has_replay else 0.0,
+      lag=lag,
+      seed=seed,
+    )
+  )
+  return Trial(task.env, correction, has_replay, lag, number, seed, config)
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+  return math.exp(rng.uniform(math.log(low), math.log(high)))

@@ -1,0 +1,115 @@
+"""What each correction learns when another policy acts: a figure.
+
+python -m experiments.fixed_points --out=fixed_points.png
+
+On random small MDPs the behaviour policy moves away from the target policy,
+mu_a = (1 - a) pi + a mu. Left: how far the value function that is learnt is
+from that of pi. Right: the cosine between the expected policy gradient, once
+the values are learnt, and that of acting with pi; states weigh equally.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
+from absl import flags
+from matplotlib import figure
+import numpy as np
+
+from experiments import atomic
+from experiments import config as config_lib
+from experiments import curves
+from experiments import launch
+from experiments import tabular
+from vtrace import corrections
+
+_AWAY = np.linspace(0.0, 1.0, 6)
+_UNCLIPPED = dict(
+  clip_rho_threshold=None, clip_c_threshold=None, clip_pg_rho_threshold=None
+)
+
+
+class Case(NamedTuple):
+  """A line of the figure."""
+
+  label: str
+  correction: corrections.Correction
+  settings: dict[str, Any]
+  weight: Callable[[np.ndarray], Any]  # Of grad log pi, of pi / mu.
+  style: str
+
+
+CASES = (
+  Case('V-trace', corrections.vtrace, {}, lambda w: np.minimum(1.0, w), 'C0-'),
+  Case(
+    'V-trace, no clipping', corrections.vtrace, _UNCLIPPED, lambda w: w, 'C4-'
+  ),
+  Case(
+    '1-step', corrections.one_step, {}, lambda w: np.minimum(1.0, w), 'C1--'
+  ),
+  Case('epsilon', corrections.epsilon, {}, np.ones_like, 'C2-.'),
+  Case('none', corrections.none, {}, np.ones_like, 'C3:'),
+)
+
+
+def errors(case: Case, world: tabular.World) -> tuple[float, float]:
+  """(max |V - V of pi|, cosine of the policy gradients)."""
+  values = tabular.fixed_point(
+    tabular.operator(world, case.correction, **case.settings)
+  )
+  wanted = tabular.value_of(world, world.pi)
+  weights = case.weight(world.pi / world.mu)
+  learnt = policy_gradient(world, values, world.mu * weights)
+  true = policy_gradient(world, wanted, world.pi)
+  cosine = np.sum(learnt * true) / np.linalg.norm(learnt)
+  return np.max(np.abs(values - wanted)), cosine / np.linalg.norm(true)
+
+
+def policy_gradient(
+  world: tabular.World, values: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+  """sum_a weights (r + gamma V(x') - V(x)) d log pi(a|x) / d logits."""
+  q = world.reward + tabular.GAMMA * values[world.next_state]
+  weighed = weights * (q - values[:, None])
+  return weighed - np.sum(weighed, 1, keepdims=True) * world.pi
+
+
+def between(world: tabular.World, away: float) -> tabular.World:
+  """The same, with a behaviour policy so far from pi."""
+  return world._replace(mu=(1 - away) * world.pi + away * world.mu)
+
+
+def draw(seeds: Sequence[int]) -> figure.Figure:
+  """Means over MDPs."""
+  fig = figure.Figure(figsize=(8, 3.4), layout='constrained')
+  panels = fig.subplots(1, 2)
+  worlds = [tabular.make_world(seed) for seed in seeds]
+  for case in CASES:
+    means = np.mean(
+      [[errors(case, between(w, a)) for a in _AWAY] for w in worlds], axis=0
+    )
+    for axes, mean in zip(panels, means.T):
+      axes.plot(_AWAY, mean, case.style, label=case.label)
+  titles = 'distance of the value from that of pi', 'cosine of the gradients'
+  for axes, title in zip(panels, titles):
+    axes.set_title(title, fontsize='medium')
+    axes.set_xlabel('how far mu is from pi')
+    curves.set_style(axes)
+  handles, labels = panels[0].get_legend_handles_labels()
+  fig.legend(
+    handles, labels, loc='outside upper left', ncols=len(CASES), frameon=False
+  )
+  return fig
+
+
+def main() -> None:
+  """Draws the figure."""
+  with atomic.replacing(config_lib.path(flags.FLAGS.out)) as file:
+    draw(range(flags.FLAGS.worlds)).savefig(file, dpi=curves.DPI)
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('out', 'fixed_points.png', 'The figure.')
+  flags.DEFINE_integer('worlds', 20, 'MDPs to average over.', lower_bound=1)
+  launch.run(main)

@@ -1,0 +1,107 @@
+"""Small MDPs on which a correction's operator is exact.
+
+The operator enumerates every action path of n steps from every state and
+weighs it by mu; each path's target is the code's own. Transitions are
+deterministic, so that the action paths are all there is.
+"""
+
+from collections.abc import Callable
+import itertools
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from vtrace import corrections
+
+STATES, ACTIONS, STEPS, GAMMA = 4, 3, 3, 0.8
+
+
+class World(NamedTuple):
+  """A deterministic MDP with two policies; all `[states, actions]`."""
+
+  next_state: np.ndarray
+  reward: np.ndarray
+  mu: np.ndarray  # Acts.
+  pi: np.ndarray  # Is learnt about.
+
+
+def make_world(seed: int) -> World:
+  """A random one."""
+  rng = np.random.default_rng(seed)
+  shape = STATES, ACTIONS
+  return World(
+    next_state=rng.integers(STATES, size=shape),
+    reward=rng.normal(size=shape),
+    mu=rng.dirichlet(np.ones(ACTIONS), size=STATES),
+    pi=rng.dirichlet(np.ones(ACTIONS), size=STATES),
+  )
+
+
+def paths(world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """States `[n+1, P]`, actions `[n, P]` and mu-probabilities `[P]`."""
+  starts, *actions = np.array(
+    list(itertools.product(range(STATES), *[range(ACTIONS)] * STEPS))
+  ).T
+  states, probability = [starts], np.ones(len(starts))
+  for a in actions:
+    probability = probability * world.mu[states[-1], a]
+    states.append(world.next_state[states[-1], a])
+  return np.array(states), np.array(actions), probability
+
+
+def operator(
+  world: World, correction: corrections.Correction, **settings: Any
+) -> Callable[[np.ndarray], np.ndarray]:
+  """V -> R V, the expectation of v_s over mu's paths from each state."""
+  states, actions, probability = paths(world)
+  here = states[:-1], actions
+  discounts = np.full(actions.shape, GAMMA)
+
+  @jax.jit
+  def targets(values, bootstrap):
+    return correction(
+      np.log(world.pi / world.mu)[here],
+      discounts,
+      world.reward[here],
+      values,
+      bootstrap,
+      target_log_probs=np.log(world.pi)[here],
+      **settings,
+    ).vs[0]
+
+  def apply(v):
+    vs = np.asarray(targets(v[states[:-1]], v[states[-1]]), np.float64)
+    return np.array(
+      [np.sum((probability * vs)[states[0] == x]) for x in range(STATES)]
+    )
+
+  return apply
+
+
+def fixed_point(
+  apply: Callable[[np.ndarray], np.ndarray], iterations: int = 400
+) -> np.ndarray:
+  """Where iterating an operator from zero ends."""
+  v = np.zeros(STATES)
+  for _ in range(iterations):
+    v = apply(v)
+  return v
+
+
+def value_of(world: World, policy: np.ndarray) -> np.ndarray:
+  """V of a policy in closed form: (I - gamma P)^-1 r."""
+  transition = np.zeros([STATES, STATES])
+  for x, a in itertools.product(range(STATES), range(ACTIONS)):
+    transition[x, world.next_state[x, a]] += policy[x, a]
+  reward = np.sum(policy * world.reward, axis=1)
+  return np.linalg.solve(np.eye(STATES) - GAMMA * transition, reward)
+
+
+def clipped_policy(world: World, rho_bar: float | None) -> np.ndarray:
+  """pi_rho_bar of equation 3."""
+  policy = (
+    world.pi if rho_bar is None else np.minimum(rho_bar * world.mu, world.pi)
+  )
+  return policy / np.sum(policy, axis=1, keepdims=True)

@@ -1,0 +1,188 @@
+"""The ablation: its design, its runs, what is said of them."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments import ablation
+from experiments import ablation_report
+from experiments import checks
+from experiments import config as config_lib
+from experiments import designs
+from experiments import estimates
+from experiments import fixed_points
+from experiments import tabular
+from experiments import trials
+
+TINY = designs.Design(
+  tasks=(designs.Task('Catch', 3_000, dict(learning_rate=1e-3)),),
+  num_samples=2,
+  sampled_lag=2,
+  lags=(0, 2),
+  num_seeds=2,
+)
+
+
+@pytest.mark.parametrize('design', (designs.FULL, designs.QUICK))
+def test_every_run_can_be_and_is_there_once(design):
+  wanted = designs.trials(design)
+  assert len({trial.name for trial in wanted}) == len(wanted)
+  tasks, corrections = len(design.tasks), len(designs.CORRECTIONS)
+  assert len(wanted) == tasks * corrections * (
+    2 * design.num_samples + len(design.lags) * design.num_seeds
+  )
+  for trial in wanted:
+    checks.check(trial.config, 1)
+    assert trial.config.correction == trial.correction
+    assert trial.config.lag == trial.lag and trial.config.env == trial.task
+    assert (trial.config.replay_fraction > 0) == trial.has_replay
+
+
+def test_a_sample_is_the_same_for_every_correction_and_another_for_another():
+  names = ('learning_rate', 'entropy_cost', 'rmsprop_epsilon')
+  seen = {}
+  for trial in designs.trials(designs.FULL):
+    if designs.is_sampled(trial):
+      values = tuple(getattr(trial.config, name) for name in names)
+      seen.setdefault(trial.sample, set()).add(values)
+  assert all(len(values) == 1 for values in seen.values())
+  assert len(set.union(*seen.values())) == len(seen) == designs.FULL.num_samples
+
+
+def test_intervals_are_those_of_scipy():
+  rng = np.random.default_rng(0)
+  one, other = rng.normal(1, 1, 5), rng.normal(0, 2, 7)
+  found = estimates.of_mean(one)
+  expected = stats.ttest_1samp(one, 0).confidence_interval()
+  np.testing.assert_allclose(found, (np.mean(one), *expected))
+  found = estimates.of_difference(one, other)
+  test = stats.ttest_ind(one, other, equal_var=False)
+  expected = test.confidence_interval()
+  np.testing.assert_allclose(found, (one.mean() - other.mean(), *expected))
+
+
+def test_one_run_says_nothing_of_its_spread():
+  assert estimates.of_mean([0.5]) == (0.5, -np.inf, np.inf)
+  found = estimates.of_difference([1.0, 1.0], [0.25, 0.25])
+  assert found == (0.75, 0.75, 0.75)
+
+
+def test_the_best_three_and_where_they_may_be():
+  returns = [0.1, 0.9, 0.2, 0.8, 0.7, -1.0, 0.3, 0.0]
+  found = estimates.of_best(returns)
+  assert found.value == pytest.approx(0.8)
+  # The best three of a resampling are 0.9 thrice at most, and rarely poor.
+  assert 0.2 < found.low < 0.8 < found.high <= 0.9 + 1e-9
+
+
+def read_all(folder):
+  return {
+    path.name: json.loads(path.read_text())
+    for path in sorted((folder / 'runs').glob('*.json'))
+  }
+
+
+@pytest.fixture(scope='module')
+def ablated(tmp_path_factory):
+  """A tiny ablation, and its results."""
+  folder = tmp_path_factory.mktemp('ablation')
+  return folder, ablation.run(TINY, folder, num_processes=2)
+
+
+def test_an_ablation_runs_all_and_draws_them(ablated):
+  folder, results = ablated
+  wanted = designs.trials(TINY)
+  assert [trial for trial, _ in results] == wanted
+  for record in read_all(folder).values():
+    frames = [frames for frames, _ in record['curve']]
+    assert frames == sorted(frames) and frames[-1] >= 3_000
+    assert record['curve'][-1][1] == record['mean_return']
+  with open(folder / 'results.csv') as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == len(wanted)
+  finals = {trial.name: final for trial, final in results}
+  for row, name in zip(rows, sorted(finals), strict=True):
+    assert float(row['final_return']) == pytest.approx(finals[name], abs=1e-5)
+  for name in ('stability.png', 'lag.png'):
+    assert (folder / name).read_bytes().startswith(b'\x89PNG')
+
+
+def test_it_goes_on_where_it_ended_with_the_same_results(ablated):
+  folder, results = ablated
+  before = read_all(folder)
+  gone = next(iter(before))
+  (folder / 'runs' / gone).unlink()
+  kept = (folder / 'runs' / list(before)[-1]).stat().st_mtime_ns
+  assert ablation.run(TINY, folder, num_processes=1) == results
+  after = read_all(folder)
+  assert (folder / 'runs' / list(before)[-1]).stat().st_mtime_ns == kept
+  assert after[gone]['curve'] == before[gone]['curve']
+
+
+def test_a_record_of_another_run_is_refused(ablated):
+  folder, _ = ablated
+  trial = designs.trials(TINY)[0]
+  other = trial._replace(
+    config=dataclasses.replace(trial.config, unroll_length=7)
+  )
+  with pytest.raises(config_lib.ConfigError, match='another unroll_length'):
+    trials.read(other, folder / 'runs')
+
+
+def made_up(value):
+  """Results of a design by `value(trial)`."""
+  return [(trial, value(trial)) for trial in designs.trials(TINY)]
+
+
+def test_the_tables_say_what_the_runs_came_to():
+  def value(trial):
+    worse = 0.0 if trial.correction == 'vtrace' else 0.1 * trial.lag
+    return 1.0 - worse - 0.01 * trial.seed - 0.25 * trial.has_replay
+
+  page = ablation_report.page(made_up(value))
+  lines = [line.split(' | ') for line in page.splitlines()]
+  (best,) = [x for x in lines if x[:2] == ['| yes', '1-step']]
+  assert best[2].startswith('0.55 [0.55, 0.55]')
+  (gain,) = [x for x in lines if x[1:2] == ['V-trace above none']]
+  assert gain[2].startswith('0.00 [') and gain[3].startswith('0.20 [')
+  assert page.count('| Catch | V-trace |') == 1
+
+
+def drawn(fig):
+  """The points of each panel's lines, by title."""
+  return {
+    axes.get_title(): [line.get_ydata() for line in axes.get_lines()]
+    for axes in fig.axes
+  }
+
+
+def test_the_figures_show_every_run():
+  value = lambda trial: trial.sample + 0.5 * trial.has_replay + trial.lag
+  panels = drawn(ablation_report.stability(made_up(value)))
+  assert set(panels) == {'Catch', 'Catch, replay'}
+  for line in panels['Catch, replay'][:4]:
+    np.testing.assert_array_equal(line, [3.5, 2.5])  # From high to low.
+  panels = drawn(ablation_report.lags(made_up(value)))
+  means = [line for line in panels['Catch'] if len(line) == 2]
+  assert len(means) >= 4
+  np.testing.assert_array_equal(means[0], [-1.0, 1.0])
+
+
+def test_v_trace_learns_what_pi_is_worth_better_than_the_others():
+  worlds = [tabular.make_world(seed) for seed in range(5)]
+  errors = {
+    case.label: np.mean([fixed_points.errors(case, w) for w in worlds], axis=0)
+    for case in fixed_points.CASES
+  }
+  assert errors['V-trace, no clipping'] == pytest.approx((0, 1), abs=1e-3)
+  for label in ('1-step', 'epsilon', 'none'):
+    assert errors['V-trace'][0] < 0.8 * errors[label][0]
+    assert errors['V-trace'][1] > errors[label][1]
+  for case in fixed_points.CASES:
+    on_policy = fixed_points.between(worlds[0], 0.0)
+    error = fixed_points.errors(case, on_policy)
+    assert error == pytest.approx((0, 1), abs=1e-3)
