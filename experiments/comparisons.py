@@ -7,6 +7,7 @@ policy that acted is the one that is trained.
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from agents import trajectory as trajectory_lib
