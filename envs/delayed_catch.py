@@ -1,8 +1,8 @@
 """Catch with a long memory of deeds: the balls' rewards come with the last one.
 
-An episode is five balls of `catch.Catch`. Nothing is told before the last has
+An episode is three balls of `catch.Catch`. Nothing is told before the last has
 fallen; then the reward is the mean of theirs. So the first moves must be
-credited fifty steps later, through the luck of all balls in between.
+credited thirty steps later, through the luck of all balls in between.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from envs import catch
 from envs import environment
 
-BALLS = 5
+BALLS = 3
 _LAST = dm_env.StepType.LAST
 
 

@@ -86,7 +86,7 @@ def run_all(
       yield trial, record
   if not missing:
     return
-  with _workers(num_processes) as workers:
+  with _workers(num_processes, folder) as workers:
     running = {
       workers.submit(_run_and_write, trial, folder): trial for trial in missing
     }
@@ -131,21 +131,24 @@ def _file(trial: designs.Trial, folder: pathlib.Path) -> pathlib.Path:
   return folder / f'{trial.name}.json'
 
 
-def _workers(number: int) -> futures.ProcessPoolExecutor:
+def _workers(number: int, folder: pathlib.Path) -> futures.ProcessPoolExecutor:
   """Processes that keep to a core each: small runs do not need more."""
   context = multiprocessing.get_context('spawn')
   cores = context.Queue()
   for i in range(number):
     cores.put(i)
   return futures.ProcessPoolExecutor(
-    number, mp_context=context, initializer=_keep_to_core, initargs=(cores,)
+    number, mp_context=context, initializer=_begin, initargs=(cores, folder)
   )
 
 
-def _keep_to_core(cores: Any) -> None:
-  """Before jax counts them; where the system cannot, nothing is done."""
+def _begin(cores: Any, folder: pathlib.Path) -> None:
+  """Before jax looks at the machine; what cannot be asked for is left."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who started it will end it.
   number = cores.get()
   if hasattr(os, 'sched_setaffinity'):
     mine = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {mine[number % len(mine)]})
+  # Runs of one task differ in little: what is the same is compiled once.
+  jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
