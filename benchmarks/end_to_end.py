@@ -9,13 +9,13 @@ frame stack, and one actor. Both learn from batches of 32 unrolls of 20.
 import contextlib
 import dataclasses
 
-from absl import app
 from absl import flags
 import psutil
 
 from benchmarks import plain
 from benchmarks import timing
 from experiments import config as config_lib
+from experiments import launch
 from experiments import parts
 from experiments import stages
 
@@ -36,29 +36,36 @@ def plain_parts(torso: str) -> stages.Setup:
   return stages.set_up(config, worlds, torso=plain.TORSOS[torso])
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
   """Compares."""
   values = flags.FLAGS
+  with timing.recording('agent steps/s', 'ours', values.json) as record:
+    readings, resident = read(values.torso, values.seconds, values.rounds)
+    record[values.torso] = timing.rates(readings, 1)
+  print(f'Resident memory of both: {resident:,.0f} MiB')
+
+
+def read(
+  torso: str, seconds: float, rounds: int
+) -> tuple[dict[str, list[float]], float]:
+  """Seconds for an agent step, round by round; and MiB of memory at the end."""
   readings = {'plain': [], 'ours': []}
   with contextlib.ExitStack() as stack:
     measures = {
-      name: stack.enter_context(stages.together(make(values.torso)))
+      name: stack.enter_context(stages.together(make(torso)))
       for name, make in (('plain', plain_parts), ('ours', ours))
     }
     for measure in measures.values():
       measure(1.0)  # Compilation.
-    for _ in range(values.rounds):
+    for _ in range(rounds):
       for name, measure in measures.items():
-        readings[name].append(1 / measure(values.seconds).steps_per_second)
-    resident = psutil.Process().memory_info().rss / 2**20
-  record = {values.torso: timing.rates(readings, 1)}
-  timing.report(record, 'agent steps/s', 'ours', values.json)
-  print(f'Resident memory of both: {resident:,.0f} MiB')
+        readings[name].append(1 / measure(seconds).steps_per_second)
+    return readings, psutil.Process().memory_info().rss / 2**20
 
 
 if __name__ == '__main__':
   flags.DEFINE_enum('torso', 'shallow', sorted(plain.TORSOS), 'Which network.')
-  flags.DEFINE_float('seconds', 8.0, 'Of a training, a round.')
-  flags.DEFINE_integer('rounds', 5, 'How many.')
+  flags.DEFINE_float('seconds', 8.0, 'Of a training, a round.', lower_bound=1)
+  flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  app.run(main)
+  launch.run(main)

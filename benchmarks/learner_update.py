@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
-from absl import app
 from absl import flags
 import dm_env
 import jax
@@ -28,6 +27,7 @@ from agents import trajectory
 from benchmarks import plain
 from benchmarks import timing
 from experiments import config as config_lib
+from experiments import launch
 from experiments import parts
 
 _ACTIONS, _SIZE, _STACK = 6, 84, 4
@@ -90,8 +90,12 @@ def random_batch(
 
 def make_torch(config: config_lib.Config) -> Callable[[], Any]:
   """PyTorch's forward and backward pass over as many observations."""
-  import torch  # pylint: disable=g-import-not-at-top
-
+  try:
+    import torch  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise config_lib.ConfigError(
+      f'PyTorch is compared with and is not installed: {error}.'
+    ) from error
   from benchmarks import torch_network  # pylint: disable=g-import-not-at-top
 
   torch.set_num_threads(parts.num_cores())
@@ -109,24 +113,29 @@ def check_equal(one: Any, other: Any) -> None:
     np.testing.assert_allclose(*values, rtol=1e-3, err_msg=name)
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
   """Compares, torso by torso."""
-  record = {}
-  for torso in flags.FLAGS.torsos:
-    config = config_lib.from_preset('atari', torso=torso)
-    makers = {'plain': make_plain, 'ours': make_ours}
-    if jax.default_backend() == 'cpu':
-      makers['torch'] = make_torch
-    calls = {name: make(config) for name, make in makers.items()}
-    check_equal(calls['plain'](), calls['ours']())
-    seconds = timing.interleave(calls, flags.FLAGS.rounds, pause=0.5)
-    observations = (config.unroll_length + 1) * config.batch_size
-    record[torso] = timing.rates(seconds, observations)
-  timing.report(record, 'observations/s', 'ours', flags.FLAGS.json)
+  values = flags.FLAGS
+  makers = {'plain': make_plain, 'ours': make_ours}
+  if jax.default_backend() == 'cpu':
+    makers['torch'] = make_torch
+  with timing.recording('observations/s', 'ours', values.json) as record:
+    for torso in values.torsos:
+      config = config_lib.from_preset('atari', torso=torso)
+      calls = {name: make(config) for name, make in makers.items()}
+      check_equal(calls['plain'](), calls['ours']())
+      seconds = timing.interleave(calls, values.rounds, pause=0.5)
+      observations = (config.unroll_length + 1) * config.batch_size
+      record[torso] = timing.rates(seconds, observations)
 
 
 if __name__ == '__main__':
-  flags.DEFINE_list('torsos', ['shallow', 'deep'], 'Which networks.')
-  flags.DEFINE_integer('rounds', 11, 'How many.')
+  flags.DEFINE_multi_enum(
+    'torsos',
+    sorted(plain.TORSOS)[::-1],
+    sorted(plain.TORSOS),
+    'Which networks.',
+  )
+  flags.DEFINE_integer('rounds', 11, 'How many.', lower_bound=1)
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  app.run(main)
+  launch.run(main)

@@ -12,29 +12,29 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 # pylint: disable=g-import-not-at-top
-from absl import app
 from absl import flags
 import jax
 
 from benchmarks import learner_update
 from benchmarks import timing
 from experiments import config as config_lib
+from experiments import launch
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
   """Compares, torso by torso."""
-  record, devices = {}, jax.local_devices()
-  for torso, num_stacked in (('mlp', 1), ('shallow', 4)):
-    config = config_lib.from_preset('atari', torso=torso)
-    calls = {
-      name: learner_update.make_ours(config, some, num_stacked=num_stacked)
-      for name, some in (('1 device', devices[:1]), ('8 devices', devices))
-    }
-    seconds = timing.interleave(calls, rounds=31)
-    record[torso] = timing.rates(seconds, 1)
-  timing.report(record, 'updates/s', '8 devices', flags.FLAGS.json)
+  devices = jax.local_devices()
+  with timing.recording('updates/s', '8 devices', flags.FLAGS.json) as record:
+    for torso, num_stacked in (('mlp', 1), ('shallow', 4)):
+      config = config_lib.from_preset('atari', torso=torso)
+      calls = {
+        name: learner_update.make_ours(config, some, num_stacked=num_stacked)
+        for name, some in (('1 device', devices[:1]), ('8 devices', devices))
+      }
+      seconds = timing.interleave(calls, rounds=31)
+      record[torso] = timing.rates(seconds, 1)
 
 
 if __name__ == '__main__':
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  app.run(main)
+  launch.run(main)

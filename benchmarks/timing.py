@@ -1,7 +1,9 @@
 """Things compared in turns, in one process; medians, bests and ratios."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import json
 import statistics
 import time
@@ -47,17 +49,32 @@ def rates(
   }
 
 
-def report(
-  record: Mapping[str, Any], unit: str, ours: str, file: str = ''
-) -> None:
-  """Prints the rates and how many times the others' are ours; stores both.
+@contextlib.contextmanager
+def recording(unit: str, ours: str, file: str = '') -> Iterator[dict[str, Any]]:
+  """Gives a record to be filled; on leaving prints it, and stores it.
 
   Args:
-    record: of what was compared, the rates by name.
     unit: of the rates.
     ours: the name of what the others are held against.
     file: to write the record to, with the machine it was made on.
+
+  Raises:
+    ConfigError: at once, if the file cannot be written.
   """
+  record = {}
+  with contextlib.ExitStack() as stack:
+    path = None
+    if file:
+      path = stack.enter_context(atomic.replacing(config_lib.path(file)))
+    yield record
+    _print(record, unit, ours)
+    if path:
+      whole = {'hardware': benchmark.hardware(), 'unit': unit, 'rates': record}
+      path.write_text(json.dumps(whole, indent=2) + '\n')
+
+
+def _print(record: Mapping[str, Any], unit: str, ours: str) -> None:
+  """The rates, and how many times the others' are ours."""
   for what, compared in record.items():
     for name, rate in compared.items():
       line = f'{what:<24} {name:<16}'
@@ -65,8 +82,4 @@ def report(
       if name != ours:
         ratios = (compared[ours][key] / rate[key] for key in ('median', 'best'))
         line += ' {} is {:.2f} times that (best {:.2f})'.format(ours, *ratios)
-      print(line, flush=True)
-  if file:
-    whole = {'hardware': benchmark.hardware(), 'unit': unit, 'rates': record}
-    with atomic.replacing(config_lib.path(file)) as path:
-      path.write_text(json.dumps(whole, indent=2) + '\n')
+      print(line)

@@ -7,16 +7,17 @@ many steps, each over all time; on other hardware than a CPU it may win.
 """
 
 from collections.abc import Callable
+import itertools
 from typing import Any
 from unittest import mock
 
-from absl import app
 from absl import flags
 import jax
 import numpy as np
 import rlax
 
 from benchmarks import timing
+from experiments import launch
 import vtrace
 
 _LENGTHS, _BATCHES = (20, 100, 1000), (32, 256)
@@ -79,12 +80,11 @@ def calling(
   return call
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
   """Compares, shape by shape."""
-  record = {}
   check_equal(arguments(20, 32))
-  for length in _LENGTHS:
-    for batch in _BATCHES:
+  with timing.recording('calls/s', 'ours', flags.FLAGS.json) as record:
+    for length, batch in itertools.product(_LENGTHS, _BATCHES):
       inputs = arguments(length, batch)
       times = 20_000 // length
       calls = {
@@ -94,9 +94,8 @@ def main(_: list[str]) -> None:
       }
       seconds = timing.interleave(calls, rounds=21)
       record[f'T={length}, B={batch}'] = timing.rates(seconds, times)
-  timing.report(record, 'calls/s', 'ours', flags.FLAGS.json)
 
 
 if __name__ == '__main__':
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  app.run(main)
+  launch.run(main)

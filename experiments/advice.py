@@ -12,6 +12,7 @@ from experiments import config as config_lib
 from experiments import doctor
 from experiments import parts
 from experiments import stages
+from experiments import tuning
 
 _WORTH_SAYING = 0.05  # A smaller gain may be noise.
 _ROUNDS = 3
@@ -52,14 +53,24 @@ def alternatives(
     yield Alternative({'precision': 'bf16'}, ('inference', 'update'))
 
 
-def overlap(
-  config: config_lib.Config, rates: Rates, bound: doctor.Bound
+def another_actor(
+  config: config_lib.Config, rates: Rates, bound: doctor.Bound, seconds: float
 ) -> Iterator[Advice]:
-  """One more actor, where the whole is far from its bound."""
-  gain = bound.steps_per_second / rates[stages.WHOLE].median - 1
-  if gain > _WORTH_SAYING and config.lag < 0:  # In lock-step nothing overlaps.
-    flags = {'num_actors': config.num_actors + 1}
-    yield Advice(flags, gain, 'at most, by the bound: one waits, one works')
+  """One more actor, where the whole is far from its bound, if that is faster.
+
+  Both trainings are measured in turns, so many seconds each time.
+  """
+  room = bound.steps_per_second / rates[stages.WHOLE].median - 1
+  if room <= _WORTH_SAYING or config.lag >= 0:  # In lock-step nothing overlaps.
+    return
+  flags = {'num_actors': config.num_actors + 1}
+  found = tuning.compared(
+    [config, dataclasses.replace(config, **flags)], seconds
+  )
+  speeds = {changed.num_actors: speed for speed, changed in found}
+  gain = speeds[config.num_actors + 1] / speeds[config.num_actors] - 1
+  if gain > _WORTH_SAYING:
+    yield Advice(flags, gain, 'by whole trainings')
 
 
 def measured(

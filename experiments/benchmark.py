@@ -31,7 +31,13 @@ from experiments import stages
 from experiments import tuning
 
 _FINALISTS = 3
-_ROW = '{:<12}{:>9}{:>10}{:>12}{:>12}{:>9}'
+_ROW = '{:<12}{:>12}{:>12}{:>12}{:>16}{:>12}'
+_LEGEND = (
+  "steps/s: the agent's, median and best; frames/s: the environment's, median; "
+  'per core-second:\nframes for a second of one core; last: of what the whole '
+  'takes; rest: in no stage.'
+)
+_REST_COSTS = 'what is in no stage, Python and waits, costs most'
 _PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
 
 
@@ -97,16 +103,18 @@ def examine(
     config, machine['num_devices'], on_accelerator
   )
   better = itertools.chain(
-    advice.overlap(config, rates, bound),
+    advice.another_actor(config, rates, bound, 4 * seconds),
     advice.measured(config, rates, find_bound, candidates, seconds / 2),
   )
   return {
     'hardware': machine,
+    'on_accelerator': on_accelerator,
     'config': dataclasses.asdict(config),
     'frames_per_step': frames_per_step,
     'stages': {name: rate._asdict() for name, rate in rates.items()},
     'bound': bound._asdict(),
     'share_of_bound': rates[stages.WHOLE].median / bound.steps_per_second,
+    'share_of_bound_best': rates[stages.WHOLE].best / bound.steps_per_second,
     'shares': doctor.shares(rates, on_accelerator),
     'advice': [change._asdict() for change in better],
   }
@@ -126,17 +134,25 @@ def report(record: Mapping[str, Any]) -> None:
     f'{machine["num_cores"]} cores; jax {machine["jax"]}, envpool '
     f'{machine["envpool"]}\n'
   )
-  print(_ROW.format('', 'agent', 'steps/s', 'frames/s', 'frames/s', 'share'))
-  print(_ROW.format('', 'median', 'best', 'median', 'per core', 'of cost'))
+  of = 'device time' if record['on_accelerator'] else 'core time'
+  print(_ROW.format('', 'steps/s', 'best', 'frames/s', 'per core-second', of))
   for name, rate in record['stages'].items():
-    share = record['shares'].get(name)
-    print(_line(record, name, rate['median'], rate['best'], share))
+    print(_line(record, name, rate, record['shares'].get(name)))
+  rest = record['shares'].get(doctor.REST, 0.0)
+  print(_ROW.format(doctor.REST, '', '', '', '', f'{rest:.0%}'))
   bound = record['bound']
-  print(_line(record, 'bound', bound['steps_per_second']))
-  slowest = max(record['shares'], key=record['shares'].get)
+  frames = bound['steps_per_second'] * record['frames_per_step']
   print(
-    f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound, '
-    f'{bound["reason"]}; the {slowest} costs most.'
+    _ROW.format(
+      'bound', f'{bound["steps_per_second"]:,.0f}', '', f'{frames:,.0f}', '', ''
+    )
+  )
+  print(_LEGEND)
+  slowest = max(record['shares'], key=record['shares'].get)
+  most = _REST_COSTS if slowest == doctor.REST else f'the {slowest} costs most'
+  print(
+    f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound (at its '
+    f'best {record["share_of_bound_best"]:.0%}), {bound["reason"]}; {most}.'
   )
   for change in record['advice']:
     print(f'{_flags(change["flags"])}: {change["gain"]:+.0%}, {change["why"]}.')
@@ -150,17 +166,16 @@ def _say(what: str) -> None:
 def _line(
   record: Mapping[str, Any],
   name: str,
-  median: float,
-  best: float | None = None,
-  share: float | None = None,
+  rate: Mapping[str, float],
+  share: float | None,
 ) -> str:
-  frames = median * record['frames_per_step']
+  frames = record['frames_per_step']
   return _ROW.format(
     name,
-    f'{median:,.0f}',
-    '' if best is None else f'{best:,.0f}',
-    f'{frames:,.0f}',
-    f'{frames / record["hardware"]["num_cores"]:,.0f}',
+    f'{rate["median"]:,.0f}',
+    f'{rate["best"]:,.0f}',
+    f'{rate["median"] * frames:,.0f}',
+    f'{frames / rate["cpu_seconds_per_step"]:,.0f}',
     '' if share is None else f'{share:.0%}',
   )
 
@@ -187,20 +202,33 @@ def _cpu() -> str:
 
 def tune(config: config_lib.Config, seconds: float) -> None:
   """Prints every combination as it is measured; then the best, compared."""
+  combinations = tuning.combinations(config, jax.local_device_count())
+  print(
+    f'{len(combinations)} combinations, each once; compilation takes most of '
+    'the time.'
+  )
   found = []
-  for speed, changed in tuning.swept(config, jax.local_device_count(), seconds):
+  for speed, changed in tuning.swept(combinations, seconds):
     _print_tuned(speed, changed)
     found.append((speed, changed))
   best = sorted(found, key=lambda pair: -pair[0])[:_FINALISTS]
   finalists = [config, *(changed for _, changed in best if changed != config)]
   print('What was asked for and the fastest, in turns:')
-  for speed, changed in tuning.compared(finalists, 2 * seconds):
-    _print_tuned(speed, changed)
-  print('Another batch size is another run: it learns otherwise.')
+  compared = tuning.compared(finalists, 2 * seconds)
+  asked = next(speed for speed, changed in compared if changed == config)
+  for speed, changed in compared:
+    _print_tuned(speed, changed, f'  {speed / asked - 1:+.0%}')
+  print(
+    'Another batch size is another run: a larger one makes fewer updates of as '
+    'many frames, and may learn less from them.'
+  )
 
 
-def _print_tuned(speed: float, config: config_lib.Config) -> None:
-  print(f'{speed:>9,.0f} agent steps/s  {_flags(tuning.flags(config))}')
+def _print_tuned(
+  speed: float, config: config_lib.Config, gain: str = ''
+) -> None:
+  flags_ = _flags(tuning.flags(config))
+  print(f'{speed:>9,.0f} agent steps/s{gain}  {flags_}', flush=True)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from experiments import stages
 
+REST = 'rest'
 # Stages whose work is the device's; on a CPU that is the cores' as well.
 _ON_DEVICE = ('transfer', 'inference', 'queue', 'update')
 
@@ -73,10 +74,16 @@ def bound(
 
 
 def shares(rates: Mapping[str, Rate], on_accelerator: bool) -> dict[str, float]:
-  """Each stage's part of what is short: the device's time, or the cores'."""
+  """Each stage's part of what is short: the device's time, or the cores'.
+
+  Of the cores' time the whole may take more than its stages do: the rest is
+  what Python does between them, and waits.
+  """
   if on_accelerator:
     costs = {name: 1 / rates[name].best for name in _ON_DEVICE}
   else:
     costs = {name: rates[name].cpu_seconds_per_step for name in stages.NAMES}
+    whole = rates[stages.WHOLE].cpu_seconds_per_step
+    costs[REST] = max(0.0, whole - sum(costs.values()))
   total = sum(costs.values())
   return {name: cost / total for name, cost in costs.items()}

@@ -24,24 +24,31 @@ def flags(config: config_lib.Config) -> dict[str, Any]:
   return {name: getattr(config, name) for name in _TUNED}
 
 
-def swept(
-  config: config_lib.Config, num_devices: int, seconds: float
-) -> Iterator[Found]:
-  """Measures each combination once, one after the other.
+def combinations(
+  config: config_lib.Config, num_devices: int
+) -> list[config_lib.Config]:
+  """Numbers of actors, environments of each, and batch sizes, that can be.
 
-  Number of actors, environments of each, and batch size, what is asked for
-  among them; a combination that cannot be is left out.
+  What is asked for is among them.
   """
-  combinations = itertools.product(
+  values = itertools.product(
     sorted({1, 2, 3, 4, config.num_actors}),
     sorted({config.envs_per_actor * 2**i // 4 for i in range(5)} - {0}),
     (config.batch_size, config.batch_size * 2),
   )
-  for values in combinations:
-    changed = dataclasses.replace(config, **dict(zip(_TUNED, values)))
-    if _can_be(changed, num_devices):
-      with stages.together(stages.set_up(changed)) as measure:
-        yield measure(seconds).steps_per_second, changed
+  changed = (
+    dataclasses.replace(config, **dict(zip(_TUNED, some))) for some in values
+  )
+  return [each for each in changed if _can_be(each, num_devices)]
+
+
+def swept(
+  configs: Sequence[config_lib.Config], seconds: float
+) -> Iterator[Found]:
+  """Measures each once, one after the other."""
+  for config in configs:
+    with stages.together(stages.set_up(config)) as measure:
+      yield measure(seconds).steps_per_second, config
 
 
 def compared(

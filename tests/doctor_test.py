@@ -63,19 +63,46 @@ def test_the_bound_is_the_least_of_what_is_short(
 
 def test_shares_are_of_the_cores_or_of_the_device():
   shares = doctor.shares(make_rates(), on_accelerator=False)
-  assert shares['environment'] == pytest.approx(300 / 800)
-  assert sum(shares.values()) == pytest.approx(1) and len(shares) == 5
+  assert shares['environment'] == pytest.approx(300 / 900)
+  assert shares['rest'] == pytest.approx(100 / 900)
+  assert sum(shares.values()) == pytest.approx(1) and len(shares) == 6
+  shares = doctor.shares(make_rates(whole=(500, 700)), on_accelerator=False)
+  assert shares['rest'] == 0 and shares['environment'] == pytest.approx(
+    300 / 800
+  )
   shares = doctor.shares(make_rates(), on_accelerator=True)
   assert 'environment' not in shares
   assert shares['update'] == pytest.approx(250 / 320)
 
 
-def test_another_actor_is_advised_where_the_parts_do_not_overlap():
+@pytest.mark.parametrize(
+  'bound,faster,expected',
+  ((2_500, 1.2, 0.2), (2_500, 0.9, None), (2_050, 2, None)),
+)
+def test_another_actor_is_advised_where_it_was_faster(
+  bound, faster, expected, monkeypatch
+):
+  def compared(configs, seconds):
+    assert [c.num_actors for c in configs] == [2, 3] and seconds == 4.0
+    return sorted(((faster, configs[1]), (1.0, configs[0])), reverse=True)
+
+  monkeypatch.setattr(tuning, 'compared', compared)
   config = config_lib.Config(num_actors=2)
-  bound = doctor.Bound(2_500.0, '')
-  (one,) = advice.overlap(config, make_rates(whole=(450, 900)), bound)
-  assert one.flags == {'num_actors': 3} and one.gain == pytest.approx(0.25)
-  assert not list(advice.overlap(config, make_rates(whole=(360, 700)), bound))
+  rates = make_rates(whole=(450, 900))  # 2,000 steps a second.
+  found = list(
+    advice.another_actor(config, rates, doctor.Bound(bound, ''), seconds=4.0)
+  )
+  if expected is None:
+    assert not found
+  else:
+    assert found[0].flags == {'num_actors': 3}
+    assert found[0].gain == pytest.approx(expected)
+
+
+def test_in_lock_step_no_actor_is_advised():
+  config = config_lib.Config(num_actors=2, lag=0)
+  bound = doctor.Bound(9_999.0, '')
+  assert not list(advice.another_actor(config, make_rates(), bound, 1.0))
 
 
 def flags_of(config, *args):
@@ -141,7 +168,7 @@ def test_tuning_measures_all_that_can_be(monkeypatch):
   monkeypatch.setattr(stages, 'set_up', lambda config: config)
   monkeypatch.setattr(stages, 'together', fake)
   config = config_lib.Config(envs_per_actor=32, batch_size=32)
-  found = list(tuning.swept(config, 1, seconds=1.0))
+  found = list(tuning.swept(tuning.combinations(config, 1), seconds=1.0))
   assert [changed for _, changed in found] == measured
   sizes = {(c.envs_per_actor, c.batch_size) for c in measured}
   assert sizes == {(8, 32), (16, 32), (32, 32)} | {
@@ -174,7 +201,7 @@ def test_the_best_are_compared_in_turns(monkeypatch):
 def test_tuning_what_cannot_be_is_refused():
   config = running.config_for(torso='wide')
   with pytest.raises(config_lib.ConfigError, match='Unknown torso'):
-    next(tuning.swept(config, 1, seconds=0.1))
+    next(tuning.swept([config], seconds=0.1))
 
 
 @pytest.mark.alone
@@ -224,7 +251,7 @@ def test_the_script_prints_its_table_and_stores_it(tmp_path):
   record = json.loads(file.read_text())
   assert record['hardware']['jax'] == jax.__version__
   assert record['config']['env'] == 'Catch'
-  for name in (*stages.NAMES, 'whole', 'bound', 'per core'):
+  for name in (*stages.NAMES, 'whole', 'rest', 'bound', 'per core-second'):
     assert name in done.stdout
   whole = record['stages']['whole']['median']
   bound = record['bound']['steps_per_second']
