@@ -52,29 +52,27 @@ def make_view(
     )
     moved = jax.tree.map(lambda p: _MOVED * p, params)
     rows, core_state = trajectory
-    return View(
+    return dict(
       arguments=arguments,
       gradients=gradients,
       behaviour_later=arguments_of(moved, trajectory)['behaviour_log_probs'],
       output=agent.unroll(params, rows, core_state),
       output_of_other_core=agent.unroll(params, rows, _other(core_state)),
-      core_state=_stepped(agent, params, trajectory),
     )
 
-  return lambda *args: jax.device_get(view(*args))
+  @jax.jit
+  def step(params, core_state, row):
+    return agent.step(params, jax.random.key(0), row, core_state)[1]
 
+  def whole_view(params, trajectory):
+    rows, core_state = trajectory
+    for t in range(len(rows.action) - 1):
+      row = jax.tree.map(lambda x, t=t: x[t], rows)
+      core_state = step(params, core_state, row)
+    seen = View(**view(params, trajectory), core_state=core_state)
+    return jax.device_get(seen)
 
-def _stepped(
-  agent: agent_lib.Agent, params: Any, trajectory: trajectory_lib.Trajectory
-) -> Any:
-  """The core state after acting through all rows but the last, one by one."""
-  key = jax.random.key(0)
-
-  def step(core_state, row):
-    return agent.step(params, key, row, core_state)[1], None
-
-  rows = jax.tree.map(lambda x: x[:-1], trajectory.rows)
-  return jax.lax.scan(step, trajectory.core_state, rows)[0]
+  return whole_view
 
 
 def _other(core_state: Any) -> Any:

@@ -6,11 +6,13 @@ deterministic, so that the action paths are all there is.
 """
 
 from collections.abc import Callable
+import functools
 import itertools
 from typing import Any
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vtrace import corrections
@@ -57,22 +59,18 @@ def operator(
   """V -> R V, the expectation of v_s over mu's paths from each state."""
   states, actions, probability = paths(world)
   here = states[:-1], actions
-  discounts = np.full(actions.shape, GAMMA)
-
-  @jax.jit
-  def targets(values, bootstrap):
-    return correction(
-      np.log(world.pi / world.mu)[here],
-      discounts,
-      world.reward[here],
-      values,
-      bootstrap,
-      target_log_probs=np.log(world.pi)[here],
-      **settings,
-    ).vs[0]
+  log_pi = np.log(world.pi)
+  inputs = (log_pi - np.log(world.mu))[here], world.reward[here], log_pi[here]
 
   def apply(v):
-    vs = np.asarray(targets(v[states[:-1]], v[states[-1]]), np.float64)
+    targets = _targets(
+      correction,
+      tuple(settings.items()),
+      *inputs,
+      v[states[:-1]],
+      v[states[-1]],
+    )
+    vs = np.asarray(targets, np.float64)
     return np.array(
       [np.sum((probability * vs)[states[0] == x]) for x in range(STATES)]
     )
@@ -83,11 +81,30 @@ def operator(
 def fixed_point(
   apply: Callable[[np.ndarray], np.ndarray], iterations: int = 400
 ) -> np.ndarray:
-  """Where iterating an operator from zero ends."""
+  """Where iterating an operator from zero ends, or comes to rest."""
   v = np.zeros(STATES)
   for _ in range(iterations):
-    v = apply(v)
+    v, before = apply(v), v
+    if np.max(np.abs(v - before)) < 1e-7:
+      break
   return v
+
+
+@functools.partial(jax.jit, static_argnames=('correction', 'settings'))
+def _targets(
+  correction, settings, log_rhos, rewards, log_probs, values, bootstrap_value
+):
+  """v_s of the first step of each path, `[P]`; compiled once for all worlds."""
+  returns = correction(
+    log_rhos,
+    jnp.full_like(rewards, GAMMA),
+    rewards,
+    values,
+    bootstrap_value,
+    target_log_probs=log_probs,
+    **dict(settings),
+  )
+  return returns.vs[0]
 
 
 def value_of(world: World, policy: np.ndarray) -> np.ndarray:
