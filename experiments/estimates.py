@@ -26,6 +26,8 @@ class Estimate(NamedTuple):
   high: float
 
   def __str__(self) -> str:
+    if not math.isfinite(self.high - self.low):  # Of a single run.
+      return f'{self.value:.2f}'
     return f'{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]'
 
 
@@ -54,6 +56,8 @@ def of_difference(one: Sequence[float], other: Sequence[float]) -> Estimate:
   mean, variance, freedom = _moments(one)
   other_mean, other_variance, other_freedom = _moments(other)
   total = variance + other_variance
+  if math.isinf(total):
+    return _student(mean - other_mean, total, 1)
   both = (variance**2 / freedom) + (other_variance**2 / other_freedom)
   welch = total**2 / both if both else math.inf
   return _student(mean - other_mean, total, welch)

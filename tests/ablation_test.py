@@ -67,6 +67,9 @@ def test_intervals_are_those_of_scipy():
 
 def test_one_run_says_nothing_of_its_spread():
   assert estimates.of_mean([0.5]) == (0.5, -np.inf, np.inf)
+  assert str(estimates.of_mean([0.5])) == '0.50'
+  found = estimates.of_difference([0.5], [0.25, 0.3, 0.2])
+  assert found == (0.25, -np.inf, np.inf)
   found = estimates.of_difference([1.0, 1.0], [0.25, 0.25])
   assert found == (0.75, 0.75, 0.75)
 
