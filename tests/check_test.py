@@ -48,9 +48,14 @@ def failing(**settings):
   'settings',
   (
     {},
-    dict(use_lstm=False, num_actors=3, batch_size=4),
     dict(
-      correction='one_step', lambda_=0.8, discount=0.9, reward_clipping='none'
+      correction='one_step',
+      lambda_=0.8,
+      discount=0.9,
+      reward_clipping='none',
+      use_lstm=False,
+      num_actors=3,
+      batch_size=4,
     ),
     dict(
       correction='epsilon',
@@ -64,6 +69,7 @@ def failing(**settings):
       clip_pg_rho_threshold=0.6,
       lag=3,
       replay_fraction=0.5,
+      use_lstm=False,
     ),
   ),
   ids=str,
