@@ -42,6 +42,10 @@ class Writer:
     """Whether a checkpoint is being written: another would have to wait."""
     return self._manager.is_saving_in_progress()
 
+  def has(self, step: int) -> bool:
+    """Whether there is a checkpoint of `step`."""
+    return step in self._manager.all_steps()
+
   def save(self, step: int, tree: Any) -> None:
     """Begins to write `tree`, copied before this returns, as of `step`.
 
@@ -50,7 +54,7 @@ class Writer:
     Raises:
       CheckpointError: if this, or the checkpoint before, cannot be written.
     """
-    if step not in self._manager.all_steps():
+    if not self.has(step):
       flat = flatten(tree)
       flat[_CHECKSUM] = _checksum(flat)
       self._try(self._manager.save, step, args=ocp.args.StandardSave(flat))

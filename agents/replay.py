@@ -84,7 +84,8 @@ def num_unrolls(of: trajectory.Trajectory) -> int:
 
 def num_bytes(template: trajectory.Trajectory, capacity: int) -> int:
   """What a full memory of rollouts like `template` takes."""
-  leaves = jax.tree.leaves(template)
+  on_device = jax.eval_shape(lambda x: x, template)
+  leaves = jax.tree.leaves(on_device)
   rollouts = capacity // num_unrolls(template)
   return rollouts * sum(x.size * x.dtype.itemsize for x in leaves)
 

@@ -62,7 +62,7 @@ class Batched:
     factory = find(name)
     mode = {'render_mode': 'rgb_array'} if renders else {}
     self._envs = [
-      _adapt(_make(factory, seed=seed + i, **mode), seed + i, name)
+      _adapt(_make(name, factory, seed=seed + i, **mode), seed + i, name)
       for i in range(num_envs)
     ]
     self._over = np.zeros([num_envs], bool)
@@ -122,8 +122,8 @@ class Batched:
     first = step_type == FIRST
     return dm_env.TimeStep(
       step_type,
-      np.where(first, 0, np.array(reward, np.float32)).astype(np.float32),
-      np.where(first, 1, np.array(discount, np.float32)).astype(np.float32),
+      np.where(first, 0, _numbers(reward)).astype(np.float32),
+      np.where(first, 1, _numbers(discount)).astype(np.float32),
       _stack(observation),
     )
 
@@ -147,7 +147,7 @@ def find(name: str) -> Callable[..., Any]:
       f'{name} cannot be made: {error}. Modules are looked for here and where '
       'packages are installed.'
     ) from error
-  except ValueError as error:  # 'Empty module name'.
+  except (ValueError, TypeError) as error:  # No name, or one with a path.
     raise FactoryError(f'{name!r} is no module:factory.') from error
   factory = getattr(module, attribute, None)
   if not callable(factory):
@@ -158,16 +158,24 @@ def find(name: str) -> Callable[..., Any]:
   return factory
 
 
-def _make(factory: Callable[..., Any], **settings: Any) -> Any:
+def _make(name: str, factory: Callable[..., Any], **settings: Any) -> Any:
   """Calls it with those of the settings that it names."""
-  names = inspect.signature(factory).parameters
-  return factory(**{k: v for k, v in settings.items() if k in names})
+  signature = inspect.signature(factory)
+  known = {k: v for k, v in settings.items() if k in signature.parameters}
+  try:
+    signature.bind(**known)
+  except TypeError as error:
+    raise FactoryError(
+      f'{name} cannot be called with {", ".join(known) or "nothing"}: {error}.'
+    ) from error
+  return factory(**known)
 
 
 def _adapt(env: Any, seed: int, name: str) -> Single:
   if hasattr(env, 'observation_space') and hasattr(env, 'action_space'):
     return _adapt_gymnasium(env, seed, name)
   if hasattr(env, 'observation_spec') and hasattr(env, 'action_spec'):
+    _check_spec(env.observation_spec(), name)
     return _adapt_dm_env(env)
   raise FactoryError(
     f'{name} makes a {type(env).__name__}, which is neither an environment of '
@@ -246,6 +254,22 @@ def _from_zero(
     return spec, 0
   least = spec.minimum
   return dm_env.specs.DiscreteArray(int(spec.maximum - least) + 1), least
+
+
+def _check_spec(spec: Any, name: str) -> None:
+  parts = spec.values() if isinstance(spec, dict) else [spec]
+  for part in parts:
+    if isinstance(part, dict):
+      _check_spec(part, name)
+    elif not isinstance(part, dm_env.specs.Array):
+      raise FactoryError(
+        f'{name} observes {part}; an array or a dict is known.'
+      )
+
+
+def _numbers(values: Any) -> np.ndarray:
+  """`[B]`, of numbers or arrays of one."""
+  return np.array([np.asarray(value).item() for value in values], np.float32)
 
 
 def _stack(observations: Any) -> Any:

@@ -133,7 +133,7 @@ def import_envpool() -> Any:
     import envpool  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise EnvPoolMissingError(
-      'EnvPool is not installed, and every environment but Catch needs it: '
+      'EnvPool is not installed, and all but our own and yours need it: '
       f'pip install envpool ({error}).'
     ) from error
   return envpool

@@ -61,7 +61,7 @@ def page(results: Sequence[estimates.Result]) -> str:
   lines = [
     '## The best three of the samples',
     '',
-    'Final returns, with 95% intervals: table 2.',
+    'Final returns, with 95% of what resampling the samples gives: table 2.',
     '',
     *_markdown(_best_rows(results)),
     '',

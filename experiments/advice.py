@@ -41,7 +41,7 @@ def alternatives(
 ) -> Iterator[Alternative]:
   """What is worth trying, and can be."""
   for envs in (config.envs_per_actor * 2, config.envs_per_actor // 2):
-    if envs and config.batch_size % envs == 0:
+    if tuning.can_be(_with(config, envs_per_actor=envs), num_devices):
       yield Alternative({'envs_per_actor': envs}, _ACTING)
   if config.torso != 'mlp' and not on_accelerator:
     per_device = config.batch_size // num_devices
@@ -51,6 +51,10 @@ def alternatives(
         yield Alternative({'unrolls_per_pass': unrolls}, ('update',))
   if on_accelerator and config.precision == 'f32':
     yield Alternative({'precision': 'bf16'}, ('inference', 'update'))
+
+
+def _with(config: config_lib.Config, **flags: Any) -> config_lib.Config:
+  return dataclasses.replace(config, **flags)
 
 
 def another_actor(

@@ -138,8 +138,9 @@ def report(record: Mapping[str, Any]) -> None:
   print(_ROW.format('', 'steps/s', 'best', 'frames/s', 'per core-second', of))
   for name, rate in record['stages'].items():
     print(_line(record, name, rate, record['shares'].get(name)))
-  rest = record['shares'].get(doctor.REST, 0.0)
-  print(_ROW.format(doctor.REST, '', '', '', '', f'{rest:.0%}'))
+  if doctor.REST in record['shares']:
+    rest = record['shares'][doctor.REST]
+    print(_ROW.format(doctor.REST, '', '', '', '', f'{rest:.0%}'))
   bound = record['bound']
   frames = bound['steps_per_second'] * record['frames_per_step']
   print(

@@ -73,8 +73,9 @@ def check(config: config_lib.Config, seconds: float) -> Report:
     entropy_cost=config.entropy_cost or 0.01,
   )
   checks.check(config, jax.local_device_count())
+  _check_agent(config)
   rehearsal, steps_per_second = rehearse(config)
-  if any(verdict.status == verdicts.FAIL for verdict in rehearsal):
+  if rehearsal[0].status == verdicts.FAIL:
     return Report(rehearsal, 0, 0, steps_per_second)  # Nothing can be built on.
   tally = verdicts.Tally(config.precision)
   num_updates, num_frames, faults = _play(config, tally, seconds)
@@ -83,6 +84,15 @@ def check(config: config_lib.Config, seconds: float) -> Report:
   return Report(
     [*rehearsal, *tally.verdicts()], num_updates, num_frames, steps_per_second
   )
+
+
+def _check_agent(config: config_lib.Config) -> None:
+  """Refuses a world for which there is no agent."""
+  (world,) = parts.make_worlds(dataclasses.replace(config, num_actors=1))
+  try:
+    parts.make_agent(config, world)
+  finally:
+    world.close()
 
 
 def rehearse(
@@ -134,7 +144,7 @@ def _play(
     start = math.inf  # Compilation does not count.
     for progress in steps:
       where = f'update {progress.num_updates}'
-      tally.add(oracle.examine(params, progress.batch), where)
+      tally.add(oracle.examine(params, progress), where)
       params = learner.local_params(progress.train_state)
       start = min(start, time.monotonic())
       if _is_enough(tally, progress.num_updates):
@@ -183,6 +193,7 @@ def asked_config() -> config_lib.Config:
   config = config_lib.Config(**(_SMALL | given))
   if 'torso' in given:
     return config
+  checks.check(config, jax.local_device_count())
   (world,) = parts.make_worlds(dataclasses.replace(config, num_actors=1))
   specs = jax.tree.leaves(world.observation_spec())
   world.close()

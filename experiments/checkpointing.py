@@ -77,7 +77,8 @@ class Keeper:
 
   def _save(self) -> None:
     self._saved = time.monotonic()
-    self._writer.save(self._newest.num_updates, self._pack(self._newest))
+    if not self._writer.has(self._newest.num_updates):
+      self._writer.save(self._newest.num_updates, self._pack(self._newest))
 
   def _finish(self) -> None:
     self._save()

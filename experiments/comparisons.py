@@ -45,7 +45,7 @@ def compare_arguments(
   follows = expected.step_type[1:] != witness.FIRST
   clip = parts.reward_clipping(config)
   log_pi = arguments['target_log_probs']
-  log_rhos = log_pi - arguments['behaviour_log_probs']
+  log_mu = arguments['behaviour_log_probs']
   reset = [np.abs(x)[~follows] for x in view.gradients.values()]
   return {
     'rewards': np.abs(
@@ -55,9 +55,17 @@ def compare_arguments(
       arguments['discounts'] - config.discount * expected.discount[1:]
     ),
     'resets': np.concatenate([*reset, arguments['mask'][~follows]]),
-    'weights': np.abs(log_rhos)[follows],
-    'behaviour': np.abs(view.behaviour_later - log_pi)[follows],
+    'weights': _relative(log_pi, log_mu)[follows],
+    'behaviour': _relative(view.behaviour_later, log_pi)[follows],
   }
+
+
+def compare_loss(
+  view: learner_view.View, metrics: dict[str, Any]
+) -> Deviations:
+  """The loss that the update reports, and that of the whole batch."""
+  apart = np.abs(float(metrics['loss']) - view.loss) / (1 + np.abs(view.loss))
+  return {'loss': np.atleast_1d(apart)}
 
 
 def compare_targets(
@@ -77,13 +85,12 @@ def compare_targets(
   seen_advantages = -gradients['target_log_probs']
   last = expected.step_type[1:] == witness.LAST
   terminated = last & (expected.discount[1:] == 0)
-  apart = np.abs(seen_vs - vs) / (1 + np.abs(vs))
+  apart = _relative(seen_vs, vs)
   return {
     'terminations': apart[terminated],
     'truncations': apart[last & ~terminated],
     'targets': apart,
-    'advantages': np.abs(seen_advantages - weight * advantages)
-    / (1 + np.abs(advantages)),
+    'advantages': _relative(seen_advantages, weight * advantages),
   }
 
 
@@ -120,3 +127,8 @@ def _policy_weight(config: config_lib.Config, log_pi: np.ndarray) -> Any:
   if config.correction == 'none':
     return 1.0
   return min(1.0, config.clip_pg_rho_threshold)
+
+
+def _relative(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
+  """How far apart; beyond 1 in parts of what is expected."""
+  return np.abs(seen - expected) / (1 + np.abs(expected))

@@ -29,8 +29,9 @@ class Config:
   # The world.
   env: str = _field(
     'Pong-v5',
-    "'Catch', the id of any EnvPool task with a single discrete action, or "
-    "'module:factory' that makes an environment of dm_env or Gymnasium.",
+    "'Catch', 'DelayedCatch', the id of an EnvPool task with a single discrete "
+    "action, or 'module:factory' that makes an environment of dm_env or "
+    'Gymnasium.',
   )
   num_frames: int = _field(
     200_000_000, 'Environment frames to train for. Paper: 200M per Atari game.'

@@ -85,11 +85,8 @@ QUICK = Design(
 
 
 def trials(design: Design) -> list[Trial]:
-  """All runs of a design, each once, those of one comparison side by side."""
-  found = {}
-  for trial in [*_sampled(design), *_lagged(design)]:
-    found[trial.name] = trial
-  return list(found.values())
+  """All runs of a design, those of one comparison side by side."""
+  return [*_sampled(design), *_lagged(design)]
 
 
 def is_sampled(trial: Trial) -> bool:
@@ -101,7 +98,7 @@ def sample(number: int) -> dict[str, float]:
   """Hyperparameters, the same for every correction.
 
   Learning rate and entropy cost are log-uniform, RMSProp's epsilon is one of
-  four, as in table D.1; the learning rates are those of short runs.
+  four, as in table D.1; the ranges of the first two are those of short runs.
   """
   rng = np.random.default_rng(number)
   return dict(

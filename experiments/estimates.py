@@ -32,7 +32,11 @@ class Estimate(NamedTuple):
 
 
 def of_best(returns: Sequence[float]) -> Estimate:
-  """The mean of the best three; its interval by resampling the samples."""
+  """The mean of the best three, and 95% of it over resamplings of the samples.
+
+  The best of few samples is seldom the best there is, so the true one is above
+  that range more often than 5% of the time.
+  """
   returns = np.asarray(returns, float)
 
   def best(values):

@@ -1,7 +1,7 @@
 """The flight recorder: what led to a non-finite update, on disk.
 
-It remembers the last updates' inputs, by reference; `experiments.replay` reads
-what it leaves.
+It remembers the last updates' inputs, by reference; `experiments.recompute`
+reads what it leaves.
 """
 
 import collections
@@ -80,7 +80,7 @@ class FlightRecorder:
     except (OSError, config_lib.ConfigError) as error:
       return NonFiniteError(f'{sentence} Its inputs are lost: {error}.')
     return NonFiniteError(
-      f'{sentence} Its inputs are kept: python -m experiments.replay '
+      f'{sentence} Its inputs are kept: python -m experiments.recompute '
       f'{self._file}'
     )
 

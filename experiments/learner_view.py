@@ -21,6 +21,7 @@ class View(NamedTuple):
   """One batch as the learner sees it."""
 
   arguments: dict[str, np.ndarray]  # Of the loss, `[T, N]`.
+  loss: float
   gradients: dict[str, np.ndarray]  # Of the loss, in three of them.
   behaviour_later: np.ndarray  # `[T, N]`: to parameters that have moved.
   output: Any  # The network's, `[T+1, N]`.
@@ -47,13 +48,14 @@ def make_view(
   @jax.jit
   def view(params, trajectory):
     arguments = arguments_of(params, trajectory)
-    gradients = jax.grad(lambda x: loss(**(arguments | x))[0])(
+    total, gradients = jax.value_and_grad(lambda x: loss(**(arguments | x))[0])(
       {name: arguments[name] for name in trained}
     )
     moved = jax.tree.map(lambda p: _MOVED * p, params)
     rows, core_state = trajectory
     return dict(
       arguments=arguments,
+      loss=total,
       gradients=gradients,
       behaviour_later=arguments_of(moved, trajectory)['behaviour_log_probs'],
       output=agent.unroll(params, rows, core_state),

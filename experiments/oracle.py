@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import agent as agent_lib
-from agents import batcher
+from agents import learner
 from agents import trajectory as trajectory_lib
 from experiments import comparisons
 from experiments import config as config_lib
@@ -38,9 +38,10 @@ class Oracle:
     self._returns: list[np.ndarray] = []
 
   def examine(
-    self, params: Any, batch: batcher.Batch
+    self, params: Any, progress: learner.Progress
   ) -> comparisons.Deviations:
-    """Compares the next batch; `params` acted for it."""
+    """Compares the next update; `params` acted for it."""
+    batch = progress.batch
     trajectory = jax.device_get(undeal(batch.trajectory))
     expected = self._expected()
     view = self._view(params, trajectory)
@@ -48,6 +49,7 @@ class Oracle:
       **comparisons.compare_rows(trajectory.rows, expected),
       **comparisons.compare_arguments(self._config, view, expected),
       **comparisons.compare_targets(self._config, view, expected),
+      **comparisons.compare_loss(view, progress.metrics),
       **self._compare_core(view, trajectory),
     }
     self._returns.append(batch.episode_returns)

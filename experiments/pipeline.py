@@ -42,10 +42,12 @@ def running(
     store: from `parts.make_store`.
     devices: learn; the first of them acts.
   """
+  batches = parts.make_batches(
+    config, queue, devices, run.num_updates, run.memory
+  )
+  run = run._replace(memory=())  # Theirs alone, to be forgotten in its time.
   with (
-    contextlib.closing(
-      parts.make_batches(config, queue, devices, run.num_updates, run.memory)
-    ) as batches,
+    contextlib.closing(batches),
     acting.acting(config, agent, worlds, run, queue, store),
   ):
     yield learner.learn(

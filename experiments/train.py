@@ -53,14 +53,16 @@ def train(config: config_lib.Config) -> statistics.Summary:
     agent = parts.make_agent(config, worlds[0])
     optimizer = parts.make_optimizer(config)
     update = parts.make_update(config, agent, optimizer)
-    run = _begin(config, agent, optimizer, worlds, saved)
+    # Handed on, not kept: what is replayed at first is to be forgotten.
+    runs = [_begin(config, agent, optimizer, worlds, saved)]
+    del saved
     logdir_lib.record(config, logdir)
-    if _is_over(config, run, logdir):
+    if _is_over(config, runs[0], logdir):
       for world in worlds:
         world.close()
-      summary = statistics.summary(run.statistics)
+      summary = statistics.summary(runs[0].statistics)
     else:
-      summary = _learn(config, agent, worlds, update, run, logdir)
+      summary = _learn(config, agent, worlds, update, logdir, runs.pop())
   report(config, summary, logdir)
   return summary
 
@@ -108,8 +110,8 @@ def _learn(
   agent: agent_lib.Agent,
   worlds: list[environment.Environment],
   update: Callable[..., Any],
-  run: run_state.RunState,
   logdir: pathlib.Path,
+  run: run_state.RunState,
 ) -> statistics.Summary:
   """Learns until the end, and records it."""
   devices = jax.local_devices()
@@ -160,9 +162,10 @@ def _of_replay(
   """How much memory it takes."""
   template = parts.zero_trajectory(config, agent, world)
   mebibytes = replay.num_bytes(template, config.replay_capacity) / 2**20
+  kept = config.replay_capacity // config.envs_per_actor * config.envs_per_actor
   return (
-    f'Replaying from the last {config.replay_capacity:,} unrolls: they take '
-    f'{mebibytes:,.1f} MiB at most, on the device and in each checkpoint.'
+    f'Replaying from the last {kept:,} unrolls: they take {mebibytes:,.1f} MiB '
+    'at most, on the device and in each of three checkpoints.'
   )
 
 

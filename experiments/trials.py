@@ -76,7 +76,12 @@ def run_all(
   Raises:
     ConfigError: if a record is of another configuration.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise config_lib.ConfigError(
+      f'Cannot write into {folder}: {error.strerror}.'
+    ) from error
   missing = []
   for trial in trials:
     record = read(trial, folder)
@@ -145,6 +150,7 @@ def _workers(number: int, folder: pathlib.Path) -> futures.ProcessPoolExecutor:
 def _begin(cores: Any, folder: pathlib.Path) -> None:
   """Before jax looks at the machine; what cannot be asked for is left."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who started it will end it.
+  jax.config.update('jax_platforms', 'cpu')  # Too small for anything else.
   number = cores.get()
   if hasattr(os, 'sched_setaffinity'):
     mine = sorted(os.sched_getaffinity(0))

@@ -39,7 +39,7 @@ def combinations(
   changed = (
     dataclasses.replace(config, **dict(zip(_TUNED, some))) for some in values
   )
-  return [each for each in changed if _can_be(each, num_devices)]
+  return [each for each in changed if can_be(each, num_devices)]
 
 
 def swept(
@@ -72,7 +72,8 @@ def compared(
   return sorted(zip(medians, configs), key=lambda found: -found[0])
 
 
-def _can_be(config: config_lib.Config, num_devices: int) -> bool:
+def can_be(config: config_lib.Config, num_devices: int) -> bool:
+  """Whether a run may have these values."""
   try:
     checks.check(config, num_devices)
   except config_lib.ConfigError:

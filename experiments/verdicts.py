@@ -31,6 +31,7 @@ CHECKS = {
   'resets': Check('the step from one episode to the next weighs nothing'),
   'terminations': Check('what ends for good is bootstrapped with 0', True),
   'truncations': Check('what is cut off, with V of its last row', True),
+  'loss': Check("the update's loss is that of the whole batch", True),
   'targets': Check('targets are those of equation 1', True),
   'advantages': Check('grad log pi is weighed with r + gamma v - V', True),
   'weights': Check('without a lag every importance weight is 1', True),

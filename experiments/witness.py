@@ -80,6 +80,10 @@ class Witness:
       if self.records
       else np.ones_like(first)
     )
+    shapes = {x.shape for x in record[1:4]}
+    self._demand(
+      shapes == {(self.num_envs,)}, 'not one number for each environment'
+    )
     self._demand(
       np.isin(record.step_type, [*dm_env.StepType]).all(), 'unknown step types'
     )

@@ -80,12 +80,22 @@ def test_a_picture_is_drawn_if_one_is_wanted():
     ('tests.no_worlds:Walk', "No module named 'tests.no_worlds'"),
     ('tests.own_worlds:neither', 'makes a object, which is neither'),
     (':Walk', 'no module:factory'),
+    ('./own_worlds:Walk', 'no module:factory'),
+    ('gymnasium:make', "missing a required argument: 'id'"),
+    ('tests.own_worlds:Nested', 'an array or a dict is known'),
   ),
 )
 def test_what_cannot_be_made_is_refused(name, sentence):
   with pytest.raises(batched.FactoryError, match=sentence):
     registry.make(name, 1, 0)
   assert batched.FactoryError in registry.REFUSALS
+
+
+def test_a_reward_may_be_an_array_of_one():
+  world = registry.make('tests.own_worlds:Wild', 3, 0)
+  world.reset()
+  reward = world.step(np.zeros([3, 2], np.float32)).reward
+  np.testing.assert_array_equal(reward, [0.5] * 3)
 
 
 def test_settings_are_refused():

@@ -6,9 +6,14 @@ import sys
 import dm_env
 import haiku as hk
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents import accumulation
+from agents import actor
+from agents import batcher
+from agents import episodes
 from agents import learner
 from agents import trajectory
 from envs import registry
@@ -16,8 +21,8 @@ from experiments import check
 from experiments import config as config_lib
 from experiments import verdicts
 from experiments import witness
-from tests import own_worlds
 from tests import running
+from vtrace import losses
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +168,122 @@ def test_recomputed_behaviour_is_caught(monkeypatch):
   assert failing(use_lstm=False) == {'behaviour'}
 
 
+def of_rows(change):
+  """Batches whose rows were changed on their way to the learner."""
+
+  def stack(rollouts, num_devices, replayed=()):
+    changed = [
+      rollout._replace(
+        trajectory=rollout.trajectory._replace(
+          rows=change(rollout.trajectory.rows)
+        )
+      )
+      for rollout in rollouts
+    ]
+    return STACK(changed, num_devices, replayed)
+
+  return stack
+
+
+def observed_late(rows):
+  late = jax.tree.map(lambda x: jnp.roll(x, 1, 0), rows.timestep.observation)
+  return rows._replace(timestep=rows.timestep._replace(observation=late))
+
+
+def swapped(rows):
+  types = rows.timestep.step_type[:, ::-1]
+  return rows._replace(timestep=rows.timestep._replace(step_type=types))
+
+
+def acted_late(rows):
+  return rows._replace(action=jnp.roll(rows.action, 1, 0))
+
+
+@pytest.mark.parametrize(
+  'change,caught',
+  (
+    (observed_late, 'observations'),
+    (swapped, 'step types'),
+    (acted_late, 'actions'),
+  ),
+)
+def test_rows_changed_on_their_way_are_caught(change, caught, monkeypatch):
+  monkeypatch.setattr(batcher, 'stack', of_rows(change))
+  assert caught in failing(use_lstm=False)
+
+
+def test_a_core_state_lost_between_unrolls_is_caught(monkeypatch):
+  def stack(rollouts, *args):
+    forgotten = [
+      r._replace(
+        trajectory=r.trajectory._replace(
+          core_state=jax.tree.map(jnp.zeros_like, r.trajectory.core_state)
+        )
+      )
+      for r in rollouts
+    ]
+    return STACK(forgotten, *args)
+
+  monkeypatch.setattr(batcher, 'stack', stack)
+  assert failing() >= {'core goes on'}
+
+
+def doubled_policy_gradient(monkeypatch):
+  right = losses.policy_gradient_loss
+  monkeypatch.setattr(
+    losses, 'policy_gradient_loss', lambda *args: 2 * right(*args)
+  )
+
+
+def miscounted_returns(monkeypatch):
+  right = episodes.accumulate
+
+  def accumulate(*args):
+    totals, returns, lengths = right(*args)
+    return totals, returns + 1, lengths
+
+  monkeypatch.setattr(episodes, 'accumulate', accumulate)
+
+
+def miscounted_frames(monkeypatch):
+  right = actor._num_transitions
+  monkeypatch.setattr(actor, '_num_transitions', lambda t: right(t) + 1)
+
+
+def half_a_batch(monkeypatch):
+  def accumulate(gradient, params, of, unrolls_per_pass):
+    del unrolls_per_pass
+    half = of.rows.action.shape[1] // 2
+    return gradient(
+      params,
+      trajectory.Trajectory(
+        jax.tree.map(lambda x: x[:, :half], of.rows),
+        jax.tree.map(lambda x: x[:half], of.core_state),
+      ),
+    )
+
+  monkeypatch.setattr(accumulation, 'accumulate', accumulate)
+
+
+@pytest.mark.parametrize(
+  'mutate,caught',
+  (
+    (doubled_policy_gradient, 'advantages'),
+    (miscounted_returns, 'episode returns'),
+    (miscounted_frames, 'frames'),
+    (half_a_batch, 'loss'),
+  ),
+)
+def test_what_is_learnt_or_counted_wrongly_is_caught(
+  mutate, caught, monkeypatch
+):
+  mutate(monkeypatch)
+  assert failing(use_lstm=False) == {caught}
+
+
+STACK = batcher.stack
+
+
 class Spoilt:
   """A world of one's own, one thing about it not as it should be."""
 
@@ -227,10 +348,8 @@ def test_a_world_that_breaks_the_conventions_is_told(spoil, fault):
     raise AssertionError(watched.faults[0])
 
 
-def test_a_world_without_a_seed_is_told(monkeypatch):
-  rng = np.random.default_rng(0)
-  monkeypatch.setattr(own_worlds.np.random, 'default_rng', lambda *seed: rng)
-  make = lambda seed: registry.make('tests.own_worlds:Walk', 4, seed)
+def test_a_world_without_a_seed_is_told():
+  make = lambda seed: registry.make('tests.own_worlds:Unseeded', 4, seed)
   same, _ = witness.is_repeatable(make, 50)
   assert not same
   assert verdicts.of_seeds(same, True).status == verdicts.FAIL
@@ -263,7 +382,21 @@ def test_the_script_prints_a_table_and_its_status():
   for name in verdicts.CHECKS:
     assert name in done.stdout
   assert 'FAIL' not in done.stdout and 'agent steps/s' in done.stdout
-  done = subprocess.run(
-    [*command, '--env=tests.own_worlds:Dise'], capture_output=True, text=True
-  )
-  assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+  'settings,sentence',
+  (
+    (dict(env='tests.own_worlds:Dise'), 'no function or class'),
+    (dict(env='tests.own_worlds:Wild'), 'Unsupported action space'),
+    (dict(envs_per_actor=-1), 'envs_per_actor=-1 is not in'),
+  ),
+)
+def test_what_cannot_be_checked_is_refused(settings, sentence):
+  with pytest.raises(config_lib.ConfigError, match=sentence):
+    statuses(**settings)
+
+
+def test_a_world_that_heeds_no_seed_is_checked_all_the_same():
+  found = statuses('tests.own_worlds:Unseeded', use_lstm=False)
+  assert found['seed'] == verdicts.FAIL and found['rewards'] == verdicts.PASS

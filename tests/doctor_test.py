@@ -119,6 +119,8 @@ def test_what_is_tried_can_be():
     {'unrolls_per_pass': 4},
   ]
   assert on_gpu == [*on_cpu[:2], {'precision': 'bf16'}]
+  replaying = dataclasses.replace(config, replay_fraction=0.5, torso='mlp')
+  assert flags_of(replaying, 1, False) == [{'envs_per_actor': 8}]
   one = dataclasses.replace(config, envs_per_actor=1, batch_size=1, torso='mlp')
   assert flags_of(one, 1, False) == []
   for flags in on_cpu:

@@ -11,7 +11,7 @@ from agents import learner
 from experiments import config as config_lib
 from experiments import flight_recorder
 from experiments import parts
-from experiments import replay
+from experiments import recompute
 from experiments import train
 from tests import running
 
@@ -59,7 +59,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   assert ('(nan) encountered in' in str(info.value)) == debug_nans
   assert not jax.config.jax_debug_nans
 
-  flight = replay.read(file)
+  flight = recompute.read(file)
   assert flight.num_updates == 4 and len(flight.inputs) == 3
   with np.load(file) as saved:
     assert 'actors/0/key' in saved
@@ -73,7 +73,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
       after.train_state,
     )
   capsys.readouterr()
-  replay.main([str(file)])
+  recompute.main([str(file)])
   said = capsys.readouterr().out.splitlines()
   assert [line.split(':')[0] for line in said[:3]] == [
     'Update 3',
@@ -158,9 +158,9 @@ def test_what_is_no_record_is_refused(contents, tmp_path):
     file.write_bytes(contents)
   match = 'There is no file' if contents is None else 'is not a flight record'
   with pytest.raises(config_lib.ConfigError, match=match):
-    replay.main([str(file)])
+    recompute.main([str(file)])
   with pytest.raises(config_lib.ConfigError, match='Name one file'):
-    replay.main([])
+    recompute.main([])
 
 
 def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
@@ -182,5 +182,5 @@ def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   )
   with pytest.raises(flight_recorder.NonFiniteError):
     recorder(state, trajectory, 0.1)
-  replay.main([str(tmp_path / 'flight.npz')])
+  recompute.main([str(tmp_path / 'flight.npz')])
   assert 'every array is finite' in capsys.readouterr().out

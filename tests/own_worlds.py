@@ -68,6 +68,35 @@ def cart_pole():
   return gymnasium.make('CartPole-v1', max_episode_steps=20)
 
 
+class Unseeded(Walk):
+  """All of them draw from one generator."""
+
+  _ours = np.random.default_rng(0)
+
+  def __init__(self):
+    self._rng = self._ours
+
+
+class Nested(Walk):
+  """Its observations are a tuple."""
+
+  def observation_spec(self):
+    return (super().observation_spec(),)
+
+
+class Wild(gymnasium.Env):
+  """An action is a number of any size; rewards are arrays of one."""
+
+  observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+  action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+  def reset(self, *, seed=None, options=None):
+    return np.zeros(3, np.float32), {}
+
+  def step(self, action):
+    return np.zeros(3, np.float32), np.array([0.5]), False, False, {}
+
+
 def neither():
   return object()
 

@@ -1,5 +1,9 @@
 """Replay: what is kept, what is drawn, and how it comes into a batch."""
 
+import contextlib
+import gc
+import weakref
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from agents import replay
 from agents import trajectory
 from experiments import checks
 from experiments import config as config_lib
+from experiments import loggers
 from experiments import train
 from tests import comparing
 from tests import running
@@ -43,7 +48,7 @@ def numbers(of):
 
 
 def settings(**changes):
-  return replay.Settings(**dict(num_unrolls=6, capacity=8, seed=3) | changes)
+  return replay.Settings(**dict(num_unrolls=6, capacity=24, seed=3) | changes)
 
 
 def test_first_in_first_out():
@@ -111,15 +116,19 @@ def batches(memory=(), first=0, num_batches=5):
 
 
 def test_a_batch_is_new_and_replayed_and_counts_the_new_alone():
+  old = set()
   for i, batch in enumerate(batches()):
     part = jax.tree.map(lambda x: x[0], batch.trajectory)
     there = numbers(part)
     np.testing.assert_array_equal(there[: 2 * E], 2 * i * E + np.arange(2 * E))
-    # Of the last 8 unrolls, which are the new ones.
-    assert len(there) == 2 * E + 6 and set(there) <= set(there[: 2 * E])
+    # Of the last 24 unrolls: the new ones and those of two batches before.
+    assert len(there) == 2 * E + 6
+    assert set(there[2 * E :]) <= set(range((i - 2) * 2 * E, (i + 1) * 2 * E))
+    old |= set(there[2 * E :]) - set(there[: 2 * E])
     assert batch.num_transitions == 2 * T * E
     assert list(batch.versions) == [2 * i, 2 * i + 1]
-    assert len(batch.memory) == 2
+    assert len(batch.memory) == min(2 * (i + 1), 6)
+  assert len(old) > 5
 
 
 def test_batches_go_on_from_a_memory_as_if_they_had_not_stopped():
@@ -128,6 +137,48 @@ def test_batches_go_on_from_a_memory_as_if_they_had_not_stopped():
   memory = replay.unpack(packed, jax.devices()[0])
   for old, new in zip(straight[2:], batches(memory, first=2), strict=True):
     jax.tree.map(np.testing.assert_array_equal, old.trajectory, new.trajectory)
+
+
+def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
+  """Nothing but the memory holds it: it would take its place for good."""
+  running.see_one_device(monkeypatch)
+  settings = dict(
+    lag=0,
+    batch_size=4,
+    replay_fraction=0.5,
+    replay_capacity=10,
+    num_frames=200,
+    logdir=str(tmp_path / 'run'),
+  )
+  config = running.config_for(**settings)
+  with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+    log = loggers.RunLogger.log
+
+    def interrupted(self, progress):
+      log(self, progress)
+      if progress.num_updates == 10:
+        raise KeyboardInterrupt
+
+    patch.setattr(loggers.RunLogger, 'log', interrupted)
+    train.train(config)
+  restored, alive = [], []
+  unpack, log = replay.unpack, loggers.RunLogger.log
+
+  def unpacked(packed, device):
+    memory = unpack(packed, device)
+    restored.extend(weakref.ref(x) for x in jax.tree.leaves(memory))
+    return memory
+
+  def counting(self, progress):
+    log(self, progress)
+    gc.collect()
+    alive.append(sum(x() is not None for x in restored))
+
+  monkeypatch.setattr(replay, 'unpack', unpacked)
+  monkeypatch.setattr(loggers.RunLogger, 'log', counting)
+  train.train(config)
+  assert len(restored) > 10 and alive[0] > 10
+  assert alive[-1] == 0
 
 
 def test_an_empty_memory_is_packed_too():

@@ -8,7 +8,9 @@ import statistics
 
 import pytest
 
+from experiments import ablation_report
 from experiments import config as config_lib
+from experiments import designs
 from experiments import soak
 
 KNOWN = {field.name for field in dataclasses.fields(config_lib.Config)}
@@ -183,3 +185,25 @@ def test_v_trace_is_never_slower_than_rlaxs():
     for batch in (32, 256):
       rates = read_speed('vtrace_targets', f'T={length}, B={batch}')
       assert rates['ours']['median'] >= rates['rlax']['median']
+
+
+def read_ablation():
+  """The kept results of the full ablation, in its order."""
+  with open(RESULTS / 'ablation' / 'results.csv', newline='') as file:
+    rows = list(csv.DictReader(file))
+  fields = designs.Trial._fields[:-1]
+  finals = {
+    tuple(row[name] for name in fields): float(row['final_return'])
+    for row in rows
+  }
+  trials = designs.trials(designs.FULL)
+  assert len(rows) == len(trials)
+  return [(trial, finals[tuple(map(str, trial[:-1]))]) for trial in trials]
+
+
+def test_the_ablations_tables_are_of_its_runs():
+  results, folder = read_ablation(), RESULTS / 'ablation'
+  page = (folder / 'ablation.md').read_text()
+  assert ablation_report.page(results) == page
+  runs = (folder / 'results.csv').read_text()
+  assert ablation_report.table_of_runs(results) == runs

@@ -202,7 +202,7 @@ def test_a_run_that_diverges_ends_with_a_sentence(tmp_path):
   assert 'Traceback' not in result.stderr
   sentence = result.stderr.strip().rsplit('\n', 1)[1]
   assert sentence.startswith('Diverged: Update 1 is not finite (loss')
-  assert f'python -m experiments.replay {logdir}/flight.npz' in sentence
+  assert f'python -m experiments.recompute {logdir}/flight.npz' in sentence
 
 
 def test_envpool_missing(tmp_path):

@@ -1,6 +1,6 @@
 """Recomputes the update that stopped a run, and says where it went wrong.
 
-python -m experiments.replay runs/b/flight.npz
+python -m experiments.recompute runs/b/flight.npz
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def read(file: pathlib.Path) -> Flight:
   return Flight(config, num_updates, inputs, learner.vectorize(update))
 
 
-def replay(flight: Flight) -> findings.Finding | None:
+def recompute(flight: Flight) -> findings.Finding | None:
   """Recomputes the updates before the last, then the last step by step."""
   update = jax.jit(flight.update)
   first = flight.num_updates + 2 - len(flight.inputs)
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> None:
   """Replays the record that the command line names."""
   if len(arguments) != 1:
     raise config_lib.ConfigError('Name one file: a flight.npz.')
-  finding = replay(read(config_lib.path(arguments[0])))
+  finding = recompute(read(config_lib.path(arguments[0])))
   if finding is None:
     print('Recomputed here, every array is finite.')
   else:
