@@ -27,7 +27,6 @@ from experiments import config as config_lib
 from experiments import launch
 from experiments import oracle as oracle_lib
 from experiments import parts
-from experiments import pipeline
 from experiments import stages
 from experiments import verdicts
 from experiments import witness
@@ -131,16 +130,7 @@ def _play(
   setup = stages.set_up(config, worlds)
   oracle = oracle_lib.Oracle(config, setup.agent, worlds)
   params = learner.local_params(setup.run.train_state)
-  with pipeline.running(
-    config,
-    setup.agent,
-    worlds,
-    setup.update,
-    setup.run,
-    parts.make_queue(config),
-    parts.make_store(config, setup.run, setup.devices),
-    setup.devices,
-  ) as steps:
+  with stages.running(setup) as steps:
     start = math.inf  # Compilation does not count.
     for progress in steps:
       where = f'update {progress.num_updates}'

@@ -88,6 +88,22 @@ def set_up(
   return Setup(config, agent, worlds, update, run, devices)
 
 
+def running(
+  setup: Setup,
+) -> contextlib.AbstractContextManager[Iterator[learner.Progress]]:
+  """`pipeline.running`, from the beginning, and nothing recorded."""
+  return pipeline.running(
+    setup.config,
+    setup.agent,
+    setup.worlds,
+    setup.update,
+    setup.run,
+    parts.make_queue(setup.config),
+    parts.make_store(setup.config, setup.run, setup.devices),
+    setup.devices,
+  )
+
+
 def repeat(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
   """Measures calls worth so many agent steps, each in a thread of its own."""
 
@@ -153,18 +169,7 @@ def together(setup: Setup) -> Iterator[Measure]:
   """The whole training; between measurements it stands still."""
   # It waits for as long as others are measured.
   config = dataclasses.replace(setup.config, timeout_seconds=math.inf)
-  queue = parts.make_queue(config)
-  store = parts.make_store(config, setup.run, setup.devices)
-  with pipeline.running(
-    config,
-    setup.agent,
-    setup.worlds,
-    setup.update,
-    setup.run,
-    queue,
-    store,
-    setup.devices,
-  ) as progress:
+  with running(setup._replace(config=config)) as progress:
 
     def measure(seconds):
       # What had been acted ahead does not count.

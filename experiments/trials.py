@@ -22,8 +22,6 @@ from experiments import atomic
 from experiments import checks
 from experiments import config as config_lib
 from experiments import designs
-from experiments import parts
-from experiments import pipeline
 from experiments import stages
 from experiments import statistics
 
@@ -39,16 +37,7 @@ def run(config: config_lib.Config) -> dict[str, Any]:
   checks.check(config, jax.local_device_count())
   setup = stages.set_up(config)
   state, curve, start = statistics.initial(), [], time.monotonic()
-  with pipeline.running(
-    config,
-    setup.agent,
-    setup.worlds,
-    setup.update,
-    setup.run,
-    parts.make_queue(config),
-    parts.make_store(config, setup.run, setup.devices),
-    setup.devices,
-  ) as steps:
+  with stages.running(setup) as steps:
     for progress in steps:
       state = statistics.add(
         state,

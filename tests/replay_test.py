@@ -51,6 +51,18 @@ def settings(**changes):
   return replay.Settings(**dict(num_unrolls=6, capacity=24, seed=3) | changes)
 
 
+def replaying_run(logdir):
+  """Of Catch, briefly: half of each batch from ten unrolls."""
+  return running.config_for(
+    lag=0,
+    batch_size=4,
+    replay_fraction=0.5,
+    replay_capacity=10,
+    num_frames=200,
+    logdir=str(logdir),
+  )
+
+
 def test_first_in_first_out():
   memory = ()
   for i in range(5):
@@ -142,15 +154,7 @@ def test_batches_go_on_from_a_memory_as_if_they_had_not_stopped():
 def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
   """Nothing but the memory holds it: it would take its place for good."""
   running.see_one_device(monkeypatch)
-  settings = dict(
-    lag=0,
-    batch_size=4,
-    replay_fraction=0.5,
-    replay_capacity=10,
-    num_frames=200,
-    logdir=str(tmp_path / 'run'),
-  )
-  config = running.config_for(**settings)
+  config = replaying_run(tmp_path / 'run')
   with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
     log = loggers.RunLogger.log
 
@@ -198,16 +202,7 @@ def test_a_run_says_how_much_it_takes_and_counts_new_frames(
   tmp_path, capsys, monkeypatch
 ):
   running.see_one_device(monkeypatch)
-  summary = train.train(
-    running.config_for(
-      lag=0,
-      batch_size=4,
-      replay_fraction=0.5,
-      replay_capacity=10,
-      num_frames=200,
-      logdir=str(tmp_path / 'run'),
-    )
-  )
+  summary = train.train(replaying_run(tmp_path / 'run'))
   # Nine of ten steps are transitions; an update has T steps of 2 worlds.
   assert summary.num_updates == pytest.approx(200 / 7.2, abs=2)
   said = capsys.readouterr().out
