@@ -122,7 +122,7 @@ class Batched:
     first = step_type == FIRST
     return dm_env.TimeStep(
       step_type,
-      np.where(first, 0, _numbers(reward)).astype(np.float32),
+      _numbers(reward),
       np.where(first, 1, _numbers(discount)).astype(np.float32),
       _stack(observation),
     )
@@ -187,8 +187,10 @@ def _adapt_dm_env(env: Any) -> Single:
   action_spec, least = _from_zero(env.action_spec())
 
   def standard(timestep):
-    """None for what a first step lacks is a number here."""
-    reward = 0.0 if timestep.reward is None else timestep.reward
+    """None for what a first step lacks is a number; elsewhere it is wrong."""
+    reward = timestep.reward
+    if reward is None:
+      reward = 0.0 if timestep.first() else np.nan
     discount = 1.0 if timestep.discount is None else timestep.discount
     return timestep._replace(reward=reward, discount=discount)
 
@@ -211,7 +213,13 @@ def _adapt_gymnasium(env: Any, seed: int, name: str) -> Single:
     return dm_env.TimeStep(FIRST, 0.0, 1.0, observation)
 
   def step(action):
-    observation, reward, terminated, truncated, _ = env.step(action + least)
+    outcome = env.step(action + least)
+    if len(outcome) != 5:
+      raise FactoryError(
+        f"{name}'s step gives {len(outcome)} values; Gymnasium's gives five: "
+        'observation, reward, terminated, truncated, info.'
+      )
+    observation, reward, terminated, truncated, _ = outcome
     step_type = LAST if terminated or truncated else MID
     discount = 0.0 if terminated else 1.0
     return dm_env.TimeStep(step_type, reward, discount, observation)

@@ -22,6 +22,7 @@ import jax
 from agents import agent as agent_lib
 from agents import learner
 from envs import environment
+from envs import registry
 from experiments import checks
 from experiments import config as config_lib
 from experiments import launch
@@ -73,7 +74,10 @@ def check(config: config_lib.Config, seconds: float) -> Report:
   )
   checks.check(config, jax.local_device_count())
   _check_agent(config)
-  rehearsal, steps_per_second = rehearse(config)
+  try:
+    rehearsal, steps_per_second = rehearse(config)
+  except registry.REFUSALS as error:  # Of what a step gives.
+    raise config_lib.ConfigError(str(error)) from error
   if rehearsal[0].status == verdicts.FAIL:
     return Report(rehearsal, 0, 0, steps_per_second)  # Nothing can be built on.
   tally = verdicts.Tally(config.precision)

@@ -389,6 +389,7 @@ def test_the_script_prints_a_table_and_its_status():
   (
     (dict(env='tests.own_worlds:Dise'), 'no function or class'),
     (dict(env='tests.own_worlds:Wild'), 'Unsupported action space'),
+    (dict(env='tests.own_worlds:OldStep'), 'step gives 4 values'),
     (dict(envs_per_actor=-1), 'envs_per_actor=-1 is not in'),
   ),
 )
@@ -400,3 +401,13 @@ def test_what_cannot_be_checked_is_refused(settings, sentence):
 def test_a_world_that_heeds_no_seed_is_checked_all_the_same():
   found = statuses('tests.own_worlds:Unseeded', use_lstm=False)
   assert found['seed'] == verdicts.FAIL and found['rewards'] == verdicts.PASS
+
+
+@pytest.mark.parametrize(
+  'name,fault',
+  (('Paid', 'FIRST has a reward'), ('Unpaid', 'rewards are not finite')),
+)
+def test_rewards_that_should_not_be_or_are_missing_are_told(name, fault):
+  watched = witness.Witness(registry.make(f'tests.own_worlds:{name}', 2, 0))
+  witness.play(watched, 20)
+  assert fault in watched.faults[0]

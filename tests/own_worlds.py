@@ -77,11 +77,33 @@ class Unseeded(Walk):
     self._rng = self._ours
 
 
+class Paid(Walk):
+  """Its first step has a reward, which it should not."""
+
+  def reset(self):
+    return super().reset()._replace(reward=1.0)
+
+
+class Unpaid(Walk):
+  """Its rewards are missing."""
+
+  def step(self, action):
+    return super().step(action)._replace(reward=None)
+
+
 class Nested(Walk):
   """Its observations are a tuple."""
 
   def observation_spec(self):
     return (super().observation_spec(),)
+
+
+class OldStep(Dice):
+  """Its step is that of Gym."""
+
+  def step(self, action):
+    observation, reward, over, _, info = super().step(action)
+    return observation, reward, over, info
 
 
 class Wild(gymnasium.Env):
