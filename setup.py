@@ -7,7 +7,9 @@ setuptools.setup(
   version='0.1.0',
   description='IMPALA with V-trace, in JAX.',
   license='Apache-2.0',
-  packages=['vtrace', 'agents', 'envs', 'experiments'],
+  packages=setuptools.find_packages(
+    include=['vtrace*', 'agents*', 'envs*', 'experiments*']
+  ),
   python_requires='>=3.11',
   install_requires=[
     'absl-py',

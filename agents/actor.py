@@ -96,12 +96,12 @@ def step(
   """
   output, core_state, key = act(params, key, row, core_state)
   timestep = env.step(np.asarray(output.action))
-  arrived = beside(output.action, timestep)
+  arrived = put_like(output.action, timestep)
   row = trajectory.Row(arrived, output.action, output.log_prob)
   return timestep, row, core_state, key
 
 
-def beside(there: Any, tree: Any) -> Any:
+def put_like(there: Any, tree: Any) -> Any:
   """`tree` on the device of the arrays `there`, if they are on one."""
   leaf = next(iter(jax.tree.leaves(there)), None)
   sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
@@ -146,7 +146,7 @@ def rollouts(
   while (latest := get_params()) is not None:
     version, params = latest
     wait_seconds = time.monotonic() - ended
-    row, core_state, key = beside(params, (row, core_state, key))
+    row, core_state, key = put_like(params, (row, core_state, key))
     entering, rows, timesteps = core_state, [row], []
     for _ in range(unroll_length):
       timestep, row, core_state, key = step(
@@ -206,4 +206,4 @@ def _state(env: Any, key: Array, carry: Carry) -> ActorState:
 
 def _num_transitions(timesteps: list[dm_env.TimeStep]) -> int:
   """Agent steps: where an episode begins, the world ignored the action."""
-  return int(sum(np.sum(~trajectory.first(t)) for t in timesteps))
+  return int(sum(np.sum(~trajectory.is_first(t)) for t in timesteps))

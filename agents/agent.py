@@ -12,11 +12,11 @@ import dm_env
 import jax
 import jax.numpy as jnp
 
-from agents import distributions
-from agents import frame_stack
-from agents import networks
-from agents import torsos
 from agents import trajectory
+from agents.networks import distributions
+from agents.networks import frame_stack
+from agents.networks import network as network_lib
+from agents.networks import torsos
 
 Array = jax.Array
 
@@ -40,7 +40,7 @@ class Agent(NamedTuple):
   # The same, but the action is the most likely one.
   greedy_step: Callable[..., tuple[ActorOutput, Any]]
   # (params, rows [T, B], core_state) -> NetworkOutput [T, B]
-  unroll: Callable[..., networks.NetworkOutput]
+  unroll: Callable[..., network_lib.NetworkOutput]
   policy: distributions.Distribution  # Reads NetworkOutput.policy.
 
 
@@ -75,7 +75,7 @@ def make_agent(
       'Only a single discrete action is supported.'
     )
   policy = distributions.categorical(action_spec.num_values)
-  network = networks.make_network(
+  network = network_lib.make_network(
     make_torso(torso, observation_spec) if isinstance(torso, str) else torso,
     policy.num_outputs,
     action_spec.num_values,

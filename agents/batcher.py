@@ -81,7 +81,7 @@ def stack(
   """
   new = [rollout.trajectory for rollout in rollouts]
   return Batch(
-    trajectory=deal([*new, *replayed], num_devices),
+    trajectory=shard([*new, *replayed], num_devices),
     num_transitions=sum(rollout.num_transitions for rollout in rollouts),
     versions=np.array([rollout.version for rollout in rollouts]),
     actors={rollout.actor_id: rollout.state for rollout in rollouts},
@@ -92,7 +92,7 @@ def stack(
 
 
 @functools.partial(jax.jit, static_argnames='num_devices')
-def deal(
+def shard(
   trajectories: Sequence[trajectory.Trajectory], num_devices: int
 ) -> trajectory.Trajectory:
   """Lays trajectories side by side, and deals them to devices: `[D, ...]`.

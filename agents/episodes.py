@@ -34,7 +34,7 @@ def accumulate(
   returns, lengths = totals
   ended_returns, ended_lengths = [], []
   for timestep in timesteps:
-    first = trajectory.first(timestep)
+    first = trajectory.is_first(timestep)
     returns = np.where(first, 0.0, returns + timestep.reward)
     lengths = np.where(first, 0, lengths + 1)
     last = timestep.step_type == dm_env.StepType.LAST

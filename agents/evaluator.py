@@ -75,7 +75,7 @@ def _arrivals(
   """Plays for ever; each timestep `[B]`, and what the episodes come to then."""
   timestep, totals = env.reset(), episodes.zero_totals(env.num_envs)
   row = trajectory.first_row(timestep)
-  row, core_state, key = actor.beside(params, (row, core_state, key))
+  row, core_state, key = actor.put_like(params, (row, core_state, key))
   while True:
     yield timestep, totals
     timestep, row, core_state, key = actor.step(

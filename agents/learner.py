@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from agents import accumulation
 from agents import agent as agent_lib
 from agents import batcher
+from agents import gradient_accumulation
 from agents import trajectory as trajectory_lib
 
 Array = jax.Array
@@ -98,7 +98,7 @@ def make_update(
   def update(train_state, trajectory, learning_rate):
     params, opt_state = train_state
     gradient = jax.grad(loss_and_sums, has_aux=True)
-    grads, sums = accumulation.accumulate(
+    grads, sums = gradient_accumulation.accumulate(
       gradient, params, trajectory, unrolls_per_pass
     )
     grads, sums = jax.lax.psum((grads, sums), axis_name)
@@ -159,7 +159,7 @@ def parallelize(update: Callable[..., Any], devices: Sequence[Any]):
   )
 
 
-def vectorize(update: Callable[..., Any]):
+def on_one_device(update: Callable[..., Any]):
   """The same as of `parallelize`, on one device: to be looked at.
 
   Under `jax.jit` alone does jax look for NaNs in every call, and then step by

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from agents import waiting
+from agents import polling
 
 Versions = tuple[tuple[int, Any], ...]  # (version, params), oldest first.
 
@@ -56,7 +56,7 @@ class ParameterStore:
       RuntimeError: if the version is no longer held.
       waiting.Timeout: if it was not published in time.
     """
-    found = waiting.wait(
+    found = polling.wait(
       lambda: self._find(version),
       lambda: self._closed,
       timeout_seconds=timeout_seconds,

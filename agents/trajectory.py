@@ -60,7 +60,7 @@ class Transitions(NamedTuple):
   mask: Array  # [T, B] bool: False where the environment ignored a_t to reset.
 
 
-def first(timestep: dm_env.TimeStep) -> Array:
+def is_first(timestep: dm_env.TimeStep) -> Array:
   """Where an episode begins: what came before is forgotten."""
   return timestep.step_type == dm_env.StepType.FIRST
 
@@ -109,7 +109,7 @@ def transitions(rows: Row) -> Transitions:
     behaviour_log_probs=log_probs,
     rewards=timestep.reward,
     discounts=timestep.discount,
-    mask=jnp.logical_not(first(timestep)),
+    mask=jnp.logical_not(is_first(timestep)),
   )
 
 

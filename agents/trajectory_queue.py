@@ -9,7 +9,7 @@ equally however long their episodes are, and bounds the policy lag.
 
 from typing import Any
 
-from agents import waiting
+from agents import polling
 
 
 class Ring:
@@ -61,7 +61,7 @@ class TrajectoryQueue:
   def put(self, actor_id: int, item: Any) -> bool:
     """Waits for a slot in this actor's ring; False if the queue is closed."""
     ring = self._rings[actor_id]
-    put = waiting.wait(
+    put = polling.wait(
       lambda: (ring.try_put(item), True),
       lambda: self._closed,
       # The learner gives up first: it knows for whom it waits.
@@ -78,7 +78,7 @@ class TrajectoryQueue:
       waiting.Timeout: if the actor gave nothing in time, or waited too long.
     """
     ring = self._rings[self._turn]
-    taken = waiting.wait(
+    taken = polling.wait(
       ring.try_get,
       lambda: self._closed,
       timeout_seconds=self._timeout_seconds,
@@ -97,8 +97,8 @@ class TrajectoryQueue:
     """
     if self._error is not None:
       actor_id, error = self._error
-      if isinstance(error, waiting.Timeout):
-        raise waiting.Timeout(str(error)) from error
+      if isinstance(error, polling.Timeout):
+        raise polling.Timeout(str(error)) from error
       raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
 
   def close(self) -> None:

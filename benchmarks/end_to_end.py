@@ -14,10 +14,10 @@ import psutil
 
 from benchmarks import plain
 from benchmarks import timing
+from experiments import cli
 from experiments import config as config_lib
-from experiments import launch
-from experiments import parts
-from experiments import stages
+from experiments.profiling import stages
+from experiments.training import builders
 
 
 def ours(torso: str) -> stages.Setup:
@@ -32,7 +32,7 @@ def plain_parts(torso: str) -> stages.Setup:
   config = dataclasses.replace(
     config, num_actors=1, unrolls_per_pass=config.batch_size
   )
-  worlds = parts.make_worlds(config, stack_num=4)
+  worlds = builders.make_worlds(config, stack_num=4)
   return stages.set_up(config, worlds, torso=plain.TORSOS[torso])
 
 
@@ -68,4 +68,4 @@ if __name__ == '__main__':
   flags.DEFINE_float('seconds', 8.0, 'Of a training, a round.', lower_bound=1)
   flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  launch.run(main)
+  cli.run(main)

@@ -26,9 +26,9 @@ from agents import learner
 from agents import trajectory
 from benchmarks import plain
 from benchmarks import timing
+from experiments import cli
 from experiments import config as config_lib
-from experiments import launch
-from experiments import parts
+from experiments.training import builders
 
 _ACTIONS, _SIZE, _STACK = 6, 84, 4
 
@@ -51,12 +51,12 @@ def make_ours(
     **(dict(torso=config.torso, use_lstm=False, num_stacked=_STACK) | settings),
   )
   devices = devices or jax.local_devices()[:1]
-  optimizer = parts.make_optimizer(config)
+  optimizer = builders.make_optimizer(config)
   update = learner.parallelize(
-    parts.make_update(config, agent, optimizer), devices
+    builders.make_update(config, agent, optimizer), devices
   )
   state = learner.init(agent, optimizer, jax.random.key(0), devices)
-  batch = batcher.deal([random_batch(config, agent)], len(devices))
+  batch = batcher.shard([random_batch(config, agent)], len(devices))
   batch = learner.place(batch, devices)
   return lambda: jax.block_until_ready(update(state, batch, 1e-4))
 
@@ -98,7 +98,7 @@ def make_torch(config: config_lib.Config) -> Callable[[], Any]:
     ) from error
   from benchmarks import torch_network  # pylint: disable=g-import-not-at-top
 
-  torch.set_num_threads(parts.num_cores())
+  torch.set_num_threads(builders.num_cores())
   return torch_network.make_gradient(
     config.torso,
     num_observations=(config.unroll_length + 1) * config.batch_size,
@@ -138,4 +138,4 @@ if __name__ == '__main__':
   )
   flags.DEFINE_integer('rounds', 11, 'How many.', lower_bound=1)
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  launch.run(main)
+  cli.run(main)

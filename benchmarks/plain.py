@@ -3,7 +3,7 @@
 import haiku as hk
 import jax
 
-from agents import torsos
+from agents.networks import torsos
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -17,8 +17,8 @@ import jax
 
 from benchmarks import learner_update
 from benchmarks import timing
+from experiments import cli
 from experiments import config as config_lib
-from experiments import launch
 
 
 def main() -> None:
@@ -37,4 +37,4 @@ def main() -> None:
 
 if __name__ == '__main__':
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  launch.run(main)
+  cli.run(main)

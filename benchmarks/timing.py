@@ -9,9 +9,9 @@ import statistics
 import time
 from typing import Any
 
-from experiments import atomic
-from experiments import benchmark
 from experiments import config as config_lib
+from experiments.profiling import hardware
+from experiments.records import atomic_file
 
 
 def interleave(
@@ -65,11 +65,11 @@ def recording(unit: str, ours: str, file: str = '') -> Iterator[dict[str, Any]]:
   with contextlib.ExitStack() as stack:
     path = None
     if file:
-      path = stack.enter_context(atomic.replacing(config_lib.path(file)))
+      path = stack.enter_context(atomic_file.replacing(config_lib.path(file)))
     yield record
     _print(record, unit, ours)
     if path:
-      whole = {'hardware': benchmark.hardware(), 'unit': unit, 'rates': record}
+      whole = {'hardware': hardware.describe(), 'unit': unit, 'rates': record}
       path.write_text(json.dumps(whole, indent=2) + '\n')
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import rlax
 
 from benchmarks import timing
-from experiments import launch
+from experiments import cli
 import vtrace
 
 _LENGTHS, _BATCHES = (20, 100, 1000), (32, 256)
@@ -98,4 +98,4 @@ def main() -> None:
 
 if __name__ == '__main__':
   flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
-  launch.run(main)
+  cli.run(main)

@@ -15,29 +15,29 @@ import sys
 from absl import flags
 import tqdm
 
-from experiments import ablation_report
+from experiments import cli
 from experiments import config as config_lib
-from experiments import designs
-from experiments import estimates
-from experiments import launch
-from experiments import parts
-from experiments import trials
+from experiments.studies import confidence
+from experiments.studies import design as design_lib
+from experiments.studies import report as report_lib
+from experiments.studies import runner
+from experiments.training import builders
 
 
 def run(
-  design: designs.Design, folder: pathlib.Path, num_processes: int
-) -> list[estimates.Result]:
+  design: design_lib.Design, folder: pathlib.Path, num_processes: int
+) -> list[confidence.Result]:
   """Runs what is missing, and draws all."""
-  wanted = designs.trials(design)
+  wanted = design_lib.trials(design)
   results = []
   with tqdm.tqdm(total=len(wanted), unit='run', smoothing=0.1) as bar:
-    for trial, record in trials.run_all(wanted, folder / 'runs', num_processes):
+    for trial, record in runner.run_all(wanted, folder / 'runs', num_processes):
       results.append((trial, record['mean_return']))
       bar.update()
       bar.set_postfix_str(f'{trial.name}: {record["mean_return"]:.2f}')
   order = {trial.name: i for i, trial in enumerate(wanted)}
   results.sort(key=lambda result: order[result[0].name])
-  ablation_report.write(results, folder)
+  report_lib.write(results, folder)
   return results
 
 
@@ -45,16 +45,16 @@ def main() -> None:
   """Runs the ablation that the flags ask for."""
   values = flags.FLAGS
   folder = config_lib.path(values.out)
-  design = designs.QUICK if values.quick else designs.FULL
+  design = design_lib.QUICK if values.quick else design_lib.FULL
   try:
-    results = run(design, folder, values.processes or parts.num_cores())
+    results = run(design, folder, values.processes or builders.num_cores())
   except KeyboardInterrupt:
     print(
       'Interrupted: what was over is kept; the same command goes on.',
       file=sys.stderr,
     )
     sys.exit(130)
-  print(ablation_report.page(results))
+  print(report_lib.page(results))
   for name in ('ablation.md', 'results.csv', 'stability.png', 'lag.png'):
     print(f'  {folder / name}')
 
@@ -65,4 +65,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer(
     'processes', 0, 'Runs at a time; 0: as many as cores.', lower_bound=0
   )
-  launch.run(main)
+  cli.run(main)

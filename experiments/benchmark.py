@@ -9,26 +9,22 @@ from collections.abc import Mapping
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import itertools
 import json
-import platform
 import sys
 from typing import Any
 
 from absl import flags
 import jax
-import psutil
 
-from experiments import advice
-from experiments import atomic
-from experiments import checks
+from experiments import cli
 from experiments import config as config_lib
-from experiments import doctor
-from experiments import launch
-from experiments import parts
-from experiments import stages
-from experiments import tuning
+from experiments.profiling import bound as bound_lib
+from experiments.profiling import hardware
+from experiments.profiling import search
+from experiments.profiling import stages
+from experiments.profiling import suggestions
+from experiments.records import atomic_file
 
 _FINALISTS = 3
 _ROW = '{:<12}{:>12}{:>12}{:>12}{:>16}{:>12}'
@@ -38,12 +34,11 @@ _LEGEND = (
   'takes; rest: in no stage.'
 )
 _REST_COSTS = 'what is in no stage, Python and waits, costs most'
-_PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
 
 
 def measure(
   config: config_lib.Config, seconds: float, rounds: int
-) -> tuple[dict[str, doctor.Rate], int]:
+) -> tuple[dict[str, bound_lib.Rate], int]:
   """Every stage alone and the whole, in turns, so many rounds.
 
   Args:
@@ -68,43 +63,30 @@ def measure(
         times = 4 if name == stages.WHOLE else 1
         readings[name].append(call(seconds * times))
     frames_per_step = whole.worlds[0].frames_per_step
-  rates = {name: doctor.rate(its) for name, its in readings.items()}
+  rates = {name: bound_lib.rate(its) for name, its in readings.items()}
   return rates, frames_per_step
-
-
-def hardware() -> dict[str, Any]:
-  """The machine, and what runs on it."""
-  devices = jax.local_devices()
-  return {
-    'cpu': _cpu(),
-    'num_cores': parts.num_cores(),
-    'memory_gib': round(psutil.virtual_memory().total / 2**30, 1),
-    'device': devices[0].device_kind,
-    'num_devices': len(devices),
-    'python': platform.python_version(),
-  } | {name: _version(name) for name in _PACKAGES}
 
 
 def examine(
   config: config_lib.Config, seconds: float, rounds: int
 ) -> dict[str, Any]:
   """Measures, and says what it means: what --json holds."""
-  machine = hardware()
+  machine = hardware.describe()
   on_accelerator = jax.default_backend() != 'cpu'
   find_bound = functools.partial(
-    doctor.bound,
+    bound_lib.bound,
     num_cores=machine['num_cores'],
     on_accelerator=on_accelerator,
   )
   rates, frames_per_step = measure(config, seconds, rounds)
   bound = find_bound(rates)
   _say('Measuring what other flags would change.')
-  candidates = advice.alternatives(
+  candidates = suggestions.alternatives(
     config, machine['num_devices'], on_accelerator
   )
   better = itertools.chain(
-    advice.another_actor(config, rates, bound, 4 * seconds),
-    advice.measured(config, rates, find_bound, candidates, seconds / 2),
+    suggestions.another_actor(config, rates, bound, 4 * seconds),
+    suggestions.measured(config, rates, find_bound, candidates, seconds / 2),
   )
   return {
     'hardware': machine,
@@ -115,7 +97,7 @@ def examine(
     'bound': bound._asdict(),
     'share_of_bound': rates[stages.WHOLE].median / bound.steps_per_second,
     'share_of_bound_best': rates[stages.WHOLE].best / bound.steps_per_second,
-    'shares': doctor.shares(rates, on_accelerator),
+    'shares': bound_lib.shares(rates, on_accelerator),
     'advice': [change._asdict() for change in better],
   }
 
@@ -138,9 +120,9 @@ def report(record: Mapping[str, Any]) -> None:
   print(_ROW.format('', 'steps/s', 'best', 'frames/s', 'per core-second', of))
   for name, rate in record['stages'].items():
     print(_line(record, name, rate, record['shares'].get(name)))
-  if doctor.REST in record['shares']:
-    rest = record['shares'][doctor.REST]
-    print(_ROW.format(doctor.REST, '', '', '', '', f'{rest:.0%}'))
+  if bound_lib.REST in record['shares']:
+    rest = record['shares'][bound_lib.REST]
+    print(_ROW.format(bound_lib.REST, '', '', '', '', f'{rest:.0%}'))
   bound = record['bound']
   frames = bound['steps_per_second'] * record['frames_per_step']
   print(
@@ -150,7 +132,9 @@ def report(record: Mapping[str, Any]) -> None:
   )
   print(_LEGEND)
   slowest = max(record['shares'], key=record['shares'].get)
-  most = _REST_COSTS if slowest == doctor.REST else f'the {slowest} costs most'
+  most = (
+    _REST_COSTS if slowest == bound_lib.REST else f'the {slowest} costs most'
+  )
   print(
     f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound (at its '
     f'best {record["share_of_bound_best"]:.0%}), {bound["reason"]}; {most}.'
@@ -185,37 +169,21 @@ def _flags(values: Mapping[str, Any]) -> str:
   return ' '.join(f'--{name}={value}' for name, value in values.items())
 
 
-def _version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:  # As EnvPool may be.
-    return None
-
-
-def _cpu() -> str:
-  """The processor's name, where the system tells it."""
-  with contextlib.suppress(OSError, StopIteration):
-    with open('/proc/cpuinfo') as file:
-      line = next(line for line in file if line.startswith('model name'))
-    return line.split(':')[1].strip()
-  return platform.processor() or platform.machine()
-
-
 def tune(config: config_lib.Config, seconds: float) -> None:
   """Prints every combination as it is measured; then the best, compared."""
-  combinations = tuning.combinations(config, jax.local_device_count())
+  combinations = search.combinations(config, jax.local_device_count())
   print(
     f'{len(combinations)} combinations, each once; compilation takes most of '
     'the time.'
   )
   found = []
-  for speed, changed in tuning.swept(combinations, seconds):
+  for speed, changed in search.measure_each(combinations, seconds):
     _print_tuned(speed, changed)
     found.append((speed, changed))
   best = sorted(found, key=lambda pair: -pair[0])[:_FINALISTS]
   finalists = [config, *(changed for _, changed in best if changed != config)]
   print('What was asked for and the fastest, in turns:')
-  compared = tuning.compared(finalists, 2 * seconds)
+  compared = search.compare(finalists, 2 * seconds)
   asked = next(speed for speed, changed in compared if changed == config)
   for speed, changed in compared:
     _print_tuned(speed, changed, f'  {speed / asked - 1:+.0%}')
@@ -228,7 +196,7 @@ def tune(config: config_lib.Config, seconds: float) -> None:
 def _print_tuned(
   speed: float, config: config_lib.Config, gain: str = ''
 ) -> None:
-  flags_ = _flags(tuning.flags(config))
+  flags_ = _flags(search.flags(config))
   print(f'{speed:>9,.0f} agent steps/s{gain}  {flags_}', flush=True)
 
 
@@ -244,8 +212,8 @@ def main() -> None:
 def run() -> None:
   """Examines, or tunes, as the flags say."""
   values = flags.FLAGS
-  asked = launch.config_from_flags()
-  checks.check(asked, jax.local_device_count())
+  asked = cli.config_from_flags()
+  config_lib.validate(asked, jax.local_device_count())
   config = dataclasses.replace(asked, num_frames=2**53)  # Never to the end.
   if values.tune and values.json:
     raise config_lib.ConfigError('--tune has no table for --json to store.')
@@ -255,7 +223,7 @@ def run() -> None:
   if not values.json:
     report(examine(config, values.seconds, values.rounds))
     return
-  with atomic.replacing(config_lib.path(values.json)) as file:
+  with atomic_file.replacing(config_lib.path(values.json)) as file:
     record = examine(config, values.seconds, values.rounds)
     record['config'] = dataclasses.asdict(asked)
     report(record)
@@ -263,12 +231,12 @@ def run() -> None:
 
 
 if __name__ == '__main__':
-  launch.define_flags()
-  flags.adopt_module_key_flags(launch)  # For --help.
+  cli.define_flags()
+  flags.adopt_module_key_flags(cli)  # For --help.
   flags.DEFINE_float('seconds', 1.0, 'For a stage, a round.', lower_bound=0.1)
   flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
   flags.DEFINE_string('json', '', 'Also stores the table in this file.')
   flags.DEFINE_boolean(
     'tune', False, 'Rather tries combinations of actors and batches.'
   )
-  launch.run(main)
+  cli.run(main)

@@ -1,13 +1,13 @@
-"""Checks that an environment is learnt from as it is played: the oracle.
+"""The pipeline check: does the learner receive what the environments did?
 
 python -m experiments.check --env=Pong-v5
 python -m experiments.check --env=my_module:make_env --unroll_length=40
 python -m experiments.check --preset=pong
 python -m experiments.check --logdir=runs/a     # with that run's flags
 
-It plays through the real actors, queue and learner, at a lag of 0, beside a
-witness in each world, and says of each thing that can go wrong whether it did.
-Exit status 1 if anything did.
+It trains through the real actors, queue and learner, at a lag of 0, records what
+every environment did, and compares that with every batch that was learnt from.
+Prints a table of all checks; exit status 1 if any of them failed.
 """
 
 import dataclasses
@@ -23,14 +23,13 @@ from agents import agent as agent_lib
 from agents import learner
 from envs import environment
 from envs import registry
-from experiments import checks
+from experiments import cli
 from experiments import config as config_lib
-from experiments import launch
-from experiments import oracle as oracle_lib
-from experiments import parts
-from experiments import stages
-from experiments import verdicts
-from experiments import witness
+from experiments.checking import pipeline_checker
+from experiments.checking import recording_env
+from experiments.checking import results as results_lib
+from experiments.profiling import stages
+from experiments.training import builders
 
 # Where neither --preset nor --logdir is given. Small: it need not learn.
 _SMALL = dict(
@@ -51,7 +50,7 @@ _ROW = '{:<10}{:<18}{:<54}{}'
 class Report(NamedTuple):
   """What came of all checks."""
 
-  verdicts: list[verdicts.Verdict]
+  results: list[results_lib.Result]
   num_updates: int
   num_frames: int
   steps_per_second: float  # Agent steps, of one actor's environments alone.
@@ -72,47 +71,51 @@ def check(config: config_lib.Config, seconds: float) -> Report:
     baseline_cost=config.baseline_cost or 1.0,
     entropy_cost=config.entropy_cost or 0.01,
   )
-  checks.check(config, jax.local_device_count())
+  config_lib.validate(config, jax.local_device_count())
   _check_agent(config)
   try:
     rehearsal, steps_per_second = rehearse(config)
   except registry.REFUSALS as error:  # Of what a step gives.
     raise config_lib.ConfigError(str(error)) from error
-  if rehearsal[0].status == verdicts.FAIL:
+  if rehearsal[0].status == results_lib.FAIL:
     return Report(rehearsal, 0, 0, steps_per_second)  # Nothing can be built on.
-  tally = verdicts.Tally(config.precision)
+  tally = results_lib.Tally(config.precision)
   num_updates, num_frames, faults = _play(config, tally, seconds)
   if faults:
-    rehearsal[0] = verdicts.of_faults(faults)
+    rehearsal[0] = results_lib.conventions_result(faults)
   return Report(
-    [*rehearsal, *tally.verdicts()], num_updates, num_frames, steps_per_second
+    [*rehearsal, *tally.results()], num_updates, num_frames, steps_per_second
   )
 
 
 def _check_agent(config: config_lib.Config) -> None:
   """Refuses a world for which there is no agent."""
-  (world,) = parts.make_worlds(dataclasses.replace(config, num_actors=1))
+  (world,) = builders.make_worlds(dataclasses.replace(config, num_actors=1))
   try:
-    parts.make_agent(config, world)
+    builders.make_agent(config, world)
   finally:
     world.close()
 
 
 def rehearse(
   config: config_lib.Config,
-) -> tuple[list[verdicts.Verdict], float]:
+) -> tuple[list[results_lib.Result], float]:
   """What can be said of the world without an agent, and its speed."""
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)
-    return parts.make_worlds(one)[0]
+    return builders.make_worlds(one)[0]
 
-  watched = witness.Witness(make(config.seed))
-  steps = witness.play(watched, _REHEARSED_STEPS)
+  watched = recording_env.RecordingEnv(make(config.seed))
+  steps = recording_env.play(watched, _REHEARSED_STEPS)
   watched.close()
   found = [
-    verdicts.of_faults(watched.faults, len(steps) * watched.num_envs),
-    verdicts.of_seeds(*witness.is_repeatable(make, _REHEARSED_STEPS)),
+    results_lib.conventions_result(
+      watched.faults, len(steps) * watched.num_envs
+    ),
+    results_lib.seed_result(
+      *recording_env.is_repeatable(make, _REHEARSED_STEPS)
+    ),
   ]
   return found, _steps_per_second(make(config.seed))
 
@@ -120,37 +123,39 @@ def rehearse(
 def _steps_per_second(world: environment.Environment) -> float:
   start, rounds = time.perf_counter(), 0
   while (elapsed := time.perf_counter() - start) < 1.0:
-    witness.play(world, 50)
+    recording_env.play(world, 50)
     rounds += 1
   world.close()
   return rounds * 50 * world.num_envs / elapsed
 
 
 def _play(
-  config: config_lib.Config, tally: verdicts.Tally, seconds: float
+  config: config_lib.Config, tally: results_lib.Tally, seconds: float
 ) -> tuple[int, int, list[str]]:
   """Learns, and examines every batch; gives updates, frames and faults."""
-  worlds = [witness.Witness(world) for world in parts.make_worlds(config)]
+  worlds = [
+    recording_env.RecordingEnv(world) for world in builders.make_worlds(config)
+  ]
   setup = stages.set_up(config, worlds)
-  oracle = oracle_lib.Oracle(config, setup.agent, worlds)
+  checker = pipeline_checker.PipelineChecker(config, setup.agent, worlds)
   params = learner.local_params(setup.run.train_state)
   with stages.running(setup) as steps:
     start = math.inf  # Compilation does not count.
     for progress in steps:
       where = f'update {progress.num_updates}'
-      tally.add(oracle.examine(params, progress), where)
+      tally.add(checker.examine(params, progress), where)
       params = learner.local_params(progress.train_state)
       start = min(start, time.monotonic())
       if _is_enough(tally, progress.num_updates):
         break
       if time.monotonic() - start > seconds:
         break
-    tally.add(oracle.examine_counts(progress.num_frames), 'the end')
+    tally.add(checker.examine_counts(progress.num_frames), 'the end')
   faults = [fault for world in worlds for fault in world.faults]
   return progress.num_updates, progress.num_frames, faults
 
 
-def _is_enough(tally: verdicts.Tally, num_updates: int) -> bool:
+def _is_enough(tally: results_lib.Tally, num_updates: int) -> bool:
   ends = [tally.count(name) for name in ('terminations', 'truncations')]
   seen = min(ends) >= _ENOUGH or max(ends) >= _PLENTY
   return seen and num_updates >= _LEAST_UPDATES
@@ -164,14 +169,14 @@ def report(config: config_lib.Config, found: Report) -> None:
     f'of {config.unroll_length}, {config.torso} torso'
     f'{", LSTM" if config.use_lstm else ""}.\n'
   )
-  for verdict in found.verdicts:
-    says = verdicts.CHECKS[verdict.name].says
-    print(_ROW.format(verdict.status, verdict.name, says, verdict.evidence))
+  for result in found.results:
+    says = results_lib.CHECKS[result.name].says
+    print(_ROW.format(result.status, result.name, says, result.evidence))
   print(
     f"\nOne actor's {config.envs_per_actor} environments alone make "
     f'{found.steps_per_second:,.0f} agent steps/s with random actions.'
   )
-  missing = [v.name for v in found.verdicts if v.status == verdicts.NOT_SEEN]
+  missing = [v.name for v in found.results if v.status == results_lib.NOT_SEEN]
   if missing:
     print(
       f'Not seen: {", ".join(missing)}. What never happened was not checked; '
@@ -182,13 +187,13 @@ def report(config: config_lib.Config, found: Report) -> None:
 def asked_config() -> config_lib.Config:
   """What the flags ask for; small where they leave it open."""
   if flags.FLAGS['preset'].present or flags.FLAGS.logdir:
-    return launch.config_from_flags()
-  given = launch.given()
+    return cli.config_from_flags()
+  given = cli.overrides_from_flags()
   config = config_lib.Config(**(_SMALL | given))
   if 'torso' in given:
     return config
-  checks.check(config, jax.local_device_count())
-  (world,) = parts.make_worlds(dataclasses.replace(config, num_actors=1))
+  config_lib.validate(config, jax.local_device_count())
+  (world,) = builders.make_worlds(dataclasses.replace(config, num_actors=1))
   specs = jax.tree.leaves(world.observation_spec())
   world.close()
   fits = len(specs) == 1 and agent_lib.is_image(specs[0])
@@ -200,12 +205,12 @@ def main() -> None:
   config = asked_config()
   found = check(config, flags.FLAGS.seconds)
   report(config, found)
-  if any(verdict.status == verdicts.FAIL for verdict in found.verdicts):
+  if any(result.status == results_lib.FAIL for result in found.results):
     sys.exit(1)
 
 
 if __name__ == '__main__':
-  launch.define_flags()
-  flags.adopt_module_key_flags(launch)  # For --help.
+  cli.define_flags()
+  flags.adopt_module_key_flags(cli)  # For --help.
   flags.DEFINE_float('seconds', 30.0, 'To play for, at most.', lower_bound=0)
-  launch.run(main)
+  cli.run(main)

@@ -7,8 +7,10 @@ overrides both.
 
 import dataclasses
 import difflib
+import math
 import os
 import pathlib
+import sys
 from typing import Any
 
 
@@ -153,6 +155,38 @@ class Config:
   )
 
 
+_COUNT = (1, 2**53)
+_FINITE = (0.0, sys.float_info.max)
+_ANY = (0.0, math.inf)
+RANGES = {
+  'num_frames': _COUNT,
+  'seed': (0, 2**32 - 1),  # What a JAX key can tell apart.
+  'num_actors': (1, 10_000),
+  'envs_per_actor': (1, 10**6),
+  'unroll_length': _COUNT,
+  'queue_capacity': (1, 10**6),
+  'lag': (-1, 10_000),
+  'timeout_seconds': (1.0, math.inf),
+  'batch_size': _COUNT,
+  'unrolls_per_pass': (0, 2**53),
+  'replay_fraction': (0.0, 1.0),
+  'replay_capacity': _COUNT,
+  'learning_rate': _FINITE,
+  'rmsprop_decay': (0.0, 1.0),
+  'rmsprop_epsilon': _FINITE,
+  'max_grad_norm': _ANY,
+  'discount': (0.0, 1.0),
+  'baseline_cost': _FINITE,
+  'entropy_cost': _FINITE,
+  'clip_rho_threshold': _ANY,
+  'clip_c_threshold': _ANY,
+  'clip_pg_rho_threshold': _ANY,
+  'lambda_': (0.0, 1.0),
+  'log_updates': _COUNT,
+  'return_window': _COUNT,
+  'checkpoint_seconds': _ANY,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
   # Seconds on a laptop. Values ours.
   'catch': dict(
@@ -169,7 +203,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # shallow torso; 8 unrolls an update instead of 32, so that few frames give
   # many updates; a smaller epsilon and a higher learning rate, to match; a
   # lambda below 1, so that targets are less noisy; half the entropy cost; and a
-  # tenth of the frames. See experiments/results/README.md for what it reaches.
+  # tenth of the frames. See results/README.md for what it reaches.
   'pong': dict(
     env='Pong-v5',
     num_frames=20_000_000,
@@ -202,29 +236,68 @@ def from_preset(preset: str, **overrides: Any) -> Config:
   return Config(**(PRESETS[preset] | overrides))
 
 
-def from_record(values: dict[str, Any]) -> Config:
-  """The configuration that a run recorded.
+def validate(config: Config, num_devices: int) -> None:
+  """Refuses what cannot be, before anything is made.
 
   Raises:
-    ConfigError: if it has settings that are none of this version's.
+    ConfigError: with one sentence.
   """
-  unknown = values.keys() - {field.name for field in dataclasses.fields(Config)}
-  if unknown:
+  for field in dataclasses.fields(Config):
+    _check_type(getattr(config, field.name), field)
+  for name, (least, most) in RANGES.items():
+    value = getattr(config, name)
+    if not least <= value <= most:
+      raise ConfigError(f'--{name}={value} is not in [{least}, {most}].')
+  if config.replay_fraction:
+    _check_replay(config)
+  elif config.batch_size % config.envs_per_actor:
     raise ConfigError(
-      f'The run has settings that this version does not know: '
-      f'{", ".join(sorted(unknown))}.'
+      f'--batch_size={config.batch_size} is not a multiple of '
+      f'--envs_per_actor={config.envs_per_actor}: an actor hands over one '
+      'unroll of each of its environments at once, and a batch takes them all.'
     )
-  return Config(**values)
+  if config.batch_size % num_devices:
+    raise ConfigError(
+      f'--batch_size={config.batch_size} does not divide over the '
+      f'{num_devices} devices.'
+    )
+  per_device = config.batch_size // num_devices
+  if config.unrolls_per_pass and per_device % config.unrolls_per_pass:
+    raise ConfigError(
+      f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
+      f'{per_device} unrolls of a device.'
+    )
 
 
-def changes(old: dict[str, Any], new: Config) -> list[str]:
-  """The settings of a recorded run that `new` would change the meaning of."""
-  return [
-    field.name
-    for field in dataclasses.fields(Config)
-    if not field.metadata['may_change']
-    and old.get(field.name, field.default) != getattr(new, field.name)
-  ]
+def _check_replay(config: Config) -> None:
+  """New unrolls are whole rollouts; what is replayed must be kept."""
+  new = config.batch_size * (1 - config.replay_fraction)
+  if not new or not math.isclose(new, round(new)):
+    raise ConfigError(
+      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
+      f'of a batch of {config.batch_size}.'
+    )
+  if round(new) % config.envs_per_actor:
+    raise ConfigError(
+      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
+      f'of a batch of {config.batch_size}, no multiple of '
+      f'--envs_per_actor={config.envs_per_actor}.'
+    )
+  if config.replay_capacity < config.envs_per_actor:
+    raise ConfigError(
+      f'--replay_capacity={config.replay_capacity} is less than the '
+      f'{config.envs_per_actor} unrolls that an actor hands over at once: '
+      '--envs_per_actor.'
+    )
+
+
+def _check_type(value: Any, field: dataclasses.Field) -> None:
+  """Flags have their types; what a notebook hands over may not."""
+  kinds = (int, float) if field.type is float else (field.type,)
+  if type(value) not in kinds:
+    raise ConfigError(
+      f'{field.name}={value!r} is not of type {field.type.__name__}.'
+    )
 
 
 def path(text: str) -> pathlib.Path:

@@ -11,9 +11,9 @@ from typing import Any
 
 from absl import flags
 
+from experiments import cli
 from experiments import config as config_lib
-from experiments import evaluation
-from experiments import launch
+from experiments.training import evaluation
 
 _DEFINE = {
   bool: flags.DEFINE_boolean,
@@ -75,4 +75,4 @@ def main() -> None:
 
 if __name__ == '__main__':
   define_flags()
-  launch.run(main)
+  cli.run(main)

@@ -17,11 +17,11 @@ from absl import flags
 from matplotlib import figure
 import numpy as np
 
-from experiments import atomic
+from experiments import cli
 from experiments import config as config_lib
-from experiments import curves
-from experiments import launch
-from experiments import tabular
+from experiments.plotting import style
+from experiments.records import atomic_file
+from experiments.studies import tabular_mdp
 from vtrace import corrections
 
 _AWAY = np.linspace(0.0, 1.0, 6)
@@ -53,12 +53,12 @@ CASES = (
 )
 
 
-def errors(case: Case, world: tabular.World) -> tuple[float, float]:
+def errors(case: Case, world: tabular_mdp.World) -> tuple[float, float]:
   """(max |V - V of pi|, cosine of the policy gradients)."""
-  values = tabular.fixed_point(
-    tabular.operator(world, case.correction, **case.settings)
+  values = tabular_mdp.fixed_point(
+    tabular_mdp.operator(world, case.correction, **case.settings)
   )
-  wanted = tabular.value_of(world, world.pi)
+  wanted = tabular_mdp.value_of(world, world.pi)
   weights = case.weight(world.pi / world.mu)
   learnt = policy_gradient(world, values, world.mu * weights)
   true = policy_gradient(world, wanted, world.pi)
@@ -67,15 +67,15 @@ def errors(case: Case, world: tabular.World) -> tuple[float, float]:
 
 
 def policy_gradient(
-  world: tabular.World, values: np.ndarray, weights: np.ndarray
+  world: tabular_mdp.World, values: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
   """sum_a weights (r + gamma V(x') - V(x)) d log pi(a|x) / d logits."""
-  q = world.reward + tabular.GAMMA * values[world.next_state]
+  q = world.reward + tabular_mdp.GAMMA * values[world.next_state]
   weighed = weights * (q - values[:, None])
   return weighed - np.sum(weighed, 1, keepdims=True) * world.pi
 
 
-def between(world: tabular.World, away: float) -> tabular.World:
+def between(world: tabular_mdp.World, away: float) -> tabular_mdp.World:
   """The same, with a behaviour policy so far from pi."""
   return world._replace(mu=(1 - away) * world.pi + away * world.mu)
 
@@ -84,7 +84,7 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
   """Means over MDPs."""
   fig = figure.Figure(figsize=(8, 3.4), layout='constrained')
   panels = fig.subplots(1, 2)
-  worlds = [tabular.make_world(seed) for seed in seeds]
+  worlds = [tabular_mdp.make_world(seed) for seed in seeds]
   for case in CASES:
     means = np.mean(
       [[errors(case, between(w, a)) for a in _AWAY] for w in worlds], axis=0
@@ -95,7 +95,7 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
   for axes, title in zip(panels, titles):
     axes.set_title(title, fontsize='medium')
     axes.set_xlabel('how far mu is from pi')
-    curves.set_style(axes)
+    style.set_style(axes)
   handles, labels = panels[0].get_legend_handles_labels()
   fig.legend(
     handles, labels, loc='outside upper left', ncols=len(CASES), frameon=False
@@ -105,11 +105,11 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
 
 def main() -> None:
   """Draws the figure."""
-  with atomic.replacing(config_lib.path(flags.FLAGS.out)) as file:
-    draw(range(flags.FLAGS.worlds)).savefig(file, dpi=curves.DPI)
+  with atomic_file.replacing(config_lib.path(flags.FLAGS.out)) as file:
+    draw(range(flags.FLAGS.worlds)).savefig(file, dpi=style.DPI)
 
 
 if __name__ == '__main__':
   flags.DEFINE_string('out', 'fixed_points.png', 'The figure.')
   flags.DEFINE_integer('worlds', 20, 'MDPs to average over.', lower_bound=1)
-  launch.run(main)
+  cli.run(main)

@@ -3,119 +3,23 @@
 python -m experiments.recompute runs/b/flight.npz
 """
 
-import contextlib
-import dataclasses
-import json
-import pathlib
-from typing import Any
-from typing import NamedTuple
-import zipfile
-
-import jax
-import numpy as np
-
-from agents import checkpoint
-from agents import learner
-from agents import trajectory
+from experiments import cli
 from experiments import config as config_lib
-from experiments import findings
-from experiments import flight_recorder
-from experiments import launch
-from experiments import nonfinite
-from experiments import parts
-
-
-class Flight(NamedTuple):
-  """What a flight recorder left."""
-
-  config: config_lib.Config
-  num_updates: int  # Before the last of the inputs.
-  inputs: list[flight_recorder.Inputs]  # Of the last updates, oldest first.
-  update: Any  # The run's own, over the axis of the devices it had.
-
-
-def read(file: pathlib.Path) -> Flight:
-  """The record in `file`.
-
-  Raises:
-    ConfigError: if it is none, or its world cannot be made here.
-  """
-  if not file.is_file():
-    raise config_lib.ConfigError(f'There is no file {file}.')
-  try:
-    with np.load(file) as arrays:
-      flat = dict(arrays)
-    config = config_lib.from_record(json.loads(str(flat['config'])))
-    num_updates, num_inputs = int(flat['num_updates']), int(flat['num_inputs'])
-  except (
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    zipfile.BadZipFile,
-  ) as error:
-    raise config_lib.ConfigError(f'{file} is not a flight record.') from error
-  one = dataclasses.replace(config, num_actors=1, envs_per_actor=1)
-  (world,) = parts.make_worlds(one)
-  with contextlib.closing(world):
-    agent = parts.make_agent(config, world)
-    row = trajectory.first_row(world.reset())
-  optimizer = parts.make_optimizer(config)
-  template = flight_recorder.Inputs(
-    jax.eval_shape(
-      lambda key: learner.new_state(agent, optimizer, key), jax.random.key(0)
-    ),
-    _trajectory_template(row, agent.initial_state(1)),
-    0.0,
-  )
-  try:
-    inputs = [
-      checkpoint.unflatten(flat, template, f'inputs/{i}')
-      for i in range(num_inputs)
-    ]
-  except checkpoint.CheckpointError as error:
-    raise config_lib.ConfigError(
-      f'{file} is not of this version: {error}'
-    ) from error
-  update = parts.make_update(config, agent, optimizer)
-  return Flight(config, num_updates, inputs, learner.vectorize(update))
-
-
-def recompute(flight: Flight) -> findings.Finding | None:
-  """Recomputes the updates before the last, then the last step by step."""
-  update = jax.jit(flight.update)
-  first = flight.num_updates + 2 - len(flight.inputs)
-  for number, inputs in enumerate(flight.inputs, first):
-    _, metrics = update(*inputs)
-    print(f'Update {number:,}: {flight_recorder.norms(metrics)}')
-  return nonfinite.first_nonfinite(flight.update, *flight.inputs[-1])
+from experiments.debugging import flight_record
 
 
 def main(arguments: list[str]) -> None:
   """Replays the record that the command line names."""
   if len(arguments) != 1:
     raise config_lib.ConfigError('Name one file: a flight.npz.')
-  finding = recompute(read(config_lib.path(arguments[0])))
+  finding = flight_record.recompute(
+    flight_record.read(config_lib.path(arguments[0]))
+  )
   if finding is None:
     print('Recomputed here, every array is finite.')
   else:
     print(f'The first array that is not finite: {finding}')
 
 
-def _trajectory_template(
-  row: trajectory.Row, core_state: Any
-) -> trajectory.Trajectory:
-  """Of any length and size: rows `[D, T+1, B, ...]`, cores `[D, B, ...]`."""
-
-  def with_axes(number):
-    return lambda x: np.zeros((0,) * (np.ndim(x) + number), np.asarray(x).dtype)
-
-  return trajectory.Trajectory(
-    jax.tree.map(with_axes(2), row),
-    jax.tree.map(with_axes(1), core_state),
-  )
-
-
 if __name__ == '__main__':
-  launch.run(main, takes_arguments=True)
+  cli.run(main, takes_arguments=True)

@@ -22,8 +22,8 @@ from typing import NamedTuple
 from absl import flags
 import psutil
 
+from experiments import cli
 from experiments import config as config_lib
-from experiments import launch
 
 _STOP_SECONDS = 120.0
 
@@ -143,4 +143,4 @@ if __name__ == '__main__':
   flags.DEFINE_string('out', '', 'Folder for soak.csv and soak.json.')
   flags.DEFINE_float('seconds', 1200.0, 'How long.', lower_bound=1.0)
   flags.DEFINE_float('every', 5.0, 'Seconds between samples.', lower_bound=0.1)
-  launch.run(main, takes_arguments=True)
+  cli.run(main, takes_arguments=True)

@@ -5,62 +5,65 @@ python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 import pathlib
 import sys
 from typing import Any
 
 from absl import flags
+from absl import logging
 import jax
 import optax
 
 from agents import actor
 from agents import agent as agent_lib
-from agents import checkpoint
 from agents import learner
+from agents import polling
 from agents import replay
-from agents import waiting
 from envs import environment
-from experiments import checkpointing
-from experiments import checks
+from experiments import cli
 from experiments import config as config_lib
-from experiments import flight_recorder
-from experiments import launch
-from experiments import logdir as logdir_lib
-from experiments import loggers
-from experiments import metrics_file
-from experiments import parts
-from experiments import pipeline
-from experiments import run_state
-from experiments import statistics
-from experiments import stopping
+from experiments.debugging import flight_recorder
+from experiments.plotting import pages
+from experiments.records import config_json
+from experiments.records import metrics as metrics_lib
+from experiments.records import metrics_csv
+from experiments.records import run_logger
+from experiments.training import builders
+from experiments.training import checkpoint
+from experiments.training import checkpointing
+from experiments.training import logdir as logdir_lib
+from experiments.training import pipeline
+from experiments.training import run_state
+from experiments.training import signals
 
 
-def train(config: config_lib.Config) -> statistics.Summary:
+def train(config: config_lib.Config) -> metrics_lib.Summary:
   """Runs a whole training, or the rest of one, recorded in its log directory.
 
   Raises:
     ConfigError: if the configuration cannot be, before anything is written.
     Stopped: after SIGINT or SIGTERM, with a checkpoint written.
   """
-  checks.check(config, jax.local_device_count())
+  config_lib.validate(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
-    logdir_lib.check_goes_on(config, logdir)
+    logdir_lib.check_resumable(config, logdir)
     saved = checkpointing.newest(logdir / 'checkpoints')
-    worlds = parts.make_worlds(
+    worlds = builders.make_worlds(
       config, int(saved['statistics/num_updates']) if saved else 0
     )
-    agent = parts.make_agent(config, worlds[0])
-    optimizer = parts.make_optimizer(config)
-    update = parts.make_update(config, agent, optimizer)
+    agent = builders.make_agent(config, worlds[0])
+    optimizer = builders.make_optimizer(config)
+    update = builders.make_update(config, agent, optimizer)
     # Handed on, not kept: what is replayed at first is to be forgotten.
     runs = [_begin(config, agent, optimizer, worlds, saved)]
     del saved
-    logdir_lib.record(config, logdir)
+    config_json.write(config, logdir)
     if _is_over(config, runs[0], logdir):
       for world in worlds:
         world.close()
-      summary = statistics.summary(runs[0].statistics)
+      summary = metrics_lib.summary(runs[0].statistics)
     else:
       summary = _learn(config, agent, worlds, update, logdir, runs.pop())
   report(config, summary, logdir)
@@ -88,7 +91,7 @@ def _begin(
     run,
     carries,
     config.lag,
-    parts.zero_trajectory(config, agent, worlds[0]),
+    builders.zero_trajectory(config, agent, worlds[0]),
     devices[0],
   )
   print(f'Going on from update {run.num_updates:,}.')
@@ -101,7 +104,7 @@ def _is_over(
   """Whether nothing is left to be learnt, nor to be recorded."""
   if run.num_frames < config.num_frames:
     return False
-  rows = metrics_file.read(logdir / 'metrics.csv')
+  rows = metrics_csv.read(logdir / 'metrics.csv')
   return bool(rows) and int(rows[-1]['num_updates']) == run.num_updates
 
 
@@ -112,16 +115,16 @@ def _learn(
   update: Callable[..., Any],
   logdir: pathlib.Path,
   run: run_state.RunState,
-) -> statistics.Summary:
+) -> metrics_lib.Summary:
   """Learns until the end, and records it."""
   devices = jax.local_devices()
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   if config.replay_fraction:
-    print(_of_replay(config, agent, worlds[0]))
-  queue = parts.make_queue(config, run.num_updates)
-  store = parts.make_store(config, run, devices)
+    print(_replay_message(config, agent, worlds[0]))
+  queue = builders.make_queue(config, run.num_updates)
+  store = builders.make_store(config, run, devices)
   update = (
-    jax.jit(learner.vectorize(update))
+    jax.jit(learner.on_one_device(update))
     if config.debug_nans
     else learner.parallelize(update, devices)
   )
@@ -129,14 +132,15 @@ def _learn(
     update, config, run, logdir / 'flight.npz'
   )
   with (  # Left in reverse: the checkpoint comes first, drawing last.
-    stopping.on_signal(queue.close),
+    signals.on_signal(queue.close),
+    _drawn_at_the_end(logdir),
     contextlib.closing(
       checkpointing.Keeper(
         logdir / 'checkpoints', run, config.checkpoint_seconds
       )
     ) as keeper,
     contextlib.closing(
-      loggers.RunLogger(config, logdir, run.statistics)
+      run_logger.RunLogger(config, logdir, run.statistics)
     ) as logger,
     pipeline.running(
       config, agent, worlds, recorder, run, queue, store, devices
@@ -151,16 +155,33 @@ def _learn(
       keeper.offer(run)
     if run.num_frames >= config.num_frames:
       logger.finish()
-  return statistics.summary(logger.state)
+  return metrics_lib.summary(logger.state)
 
 
-def _of_replay(
+@contextlib.contextmanager
+def _drawn_at_the_end(logdir: pathlib.Path) -> Iterator[None]:
+  """Draws the run on leaving, when its records are closed.
+
+  Errors of drawing are logged instead of raised, so that they cannot mask the
+  error that ended the run.
+  """
+  try:
+    yield
+  finally:
+    for draw in (pages.draw_learning_curve, pages.draw_diagnostics):
+      try:
+        draw(logdir)
+      except (OSError, config_lib.ConfigError) as error:
+        logging.error('Cannot draw the run: %s', error)
+
+
+def _replay_message(
   config: config_lib.Config,
   agent: agent_lib.Agent,
   world: environment.Environment,
 ) -> str:
   """How much memory it takes."""
-  template = parts.zero_trajectory(config, agent, world)
+  template = builders.zero_trajectory(config, agent, world)
   mebibytes = replay.num_bytes(template, config.replay_capacity) / 2**20
   kept = config.replay_capacity // config.envs_per_actor * config.envs_per_actor
   return (
@@ -170,7 +191,7 @@ def _of_replay(
 
 
 def report(
-  config: config_lib.Config, summary: statistics.Summary, logdir: pathlib.Path
+  config: config_lib.Config, summary: metrics_lib.Summary, logdir: pathlib.Path
 ) -> None:
   """Says how the run ended, and where its records are."""
   print(
@@ -201,10 +222,10 @@ def _debug_nans(on: bool) -> contextlib.AbstractContextManager[None]:
 def main() -> None:
   """Trains as the flags say."""
   try:
-    train(launch.config_from_flags())
+    train(cli.config_from_flags())
   except KeyboardInterrupt:
     _fail('Interrupted: what was not saved yet is lost.', status=130)
-  except stopping.Stopped as stopped:
+  except signals.Stopped as stopped:
     _fail(
       f'Stopped by {stopped}: a checkpoint is written; the same command goes '
       'on from there.',
@@ -212,7 +233,7 @@ def main() -> None:
     )
   except flight_recorder.NonFiniteError as error:
     _fail(f'Diverged: {error}')
-  except waiting.Timeout as error:
+  except polling.Timeout as error:
     _fail(f'Stuck: {error} See --timeout_seconds.')
   except checkpoint.CheckpointError as error:
     _fail(str(error))
@@ -226,6 +247,6 @@ def _fail(sentence: str, status: int = 1) -> None:
 
 
 if __name__ == '__main__':
-  launch.define_flags()
-  flags.adopt_module_key_flags(launch)  # For --help.
-  launch.run(main)
+  cli.define_flags()
+  flags.adopt_module_key_flags(cli)  # For --help.
+  cli.run(main)

@@ -9,17 +9,16 @@ import pytest
 from scipy import stats
 
 from experiments import ablation
-from experiments import ablation_report
-from experiments import checks
 from experiments import config as config_lib
-from experiments import designs
-from experiments import estimates
 from experiments import fixed_points
-from experiments import tabular
-from experiments import trials
+from experiments.studies import confidence
+from experiments.studies import design as design_lib
+from experiments.studies import report as report_lib
+from experiments.studies import runner
+from experiments.studies import tabular_mdp
 
-TINY = designs.Design(
-  tasks=(designs.Task('Catch', 3_000, dict(learning_rate=1e-3)),),
+TINY = design_lib.Design(
+  tasks=(design_lib.Task('Catch', 3_000, dict(learning_rate=1e-3)),),
   num_samples=2,
   sampled_lag=2,
   lags=(0, 2),
@@ -31,16 +30,16 @@ TINY = designs.Design(
 TINIEST = TINY._replace(num_samples=1, lags=(2,), num_seeds=1)
 
 
-@pytest.mark.parametrize('design', (designs.FULL, designs.QUICK))
+@pytest.mark.parametrize('design', (design_lib.FULL, design_lib.QUICK))
 def test_every_run_can_be_and_is_there_once(design):
-  wanted = designs.trials(design)
+  wanted = design_lib.trials(design)
   assert len({trial.name for trial in wanted}) == len(wanted)
-  tasks, corrections = len(design.tasks), len(designs.CORRECTIONS)
+  tasks, corrections = len(design.tasks), len(design_lib.CORRECTIONS)
   assert len(wanted) == tasks * corrections * (
     2 * design.num_samples + len(design.lags) * design.num_seeds
   )
   for trial in wanted:
-    checks.check(trial.config, 1)
+    config_lib.validate(trial.config, 1)
     assert trial.config.correction == trial.correction
     assert trial.config.lag == trial.lag and trial.config.env == trial.task
     assert (trial.config.replay_fraction > 0) == trial.has_replay
@@ -49,38 +48,40 @@ def test_every_run_can_be_and_is_there_once(design):
 def test_a_sample_is_the_same_for_every_correction_and_another_for_another():
   names = ('learning_rate', 'entropy_cost', 'rmsprop_epsilon')
   seen = {}
-  for trial in designs.trials(designs.FULL):
-    if designs.is_sampled(trial):
+  for trial in design_lib.trials(design_lib.FULL):
+    if design_lib.is_sampled(trial):
       values = tuple(getattr(trial.config, name) for name in names)
       seen.setdefault(trial.sample, set()).add(values)
   assert all(len(values) == 1 for values in seen.values())
-  assert len(set.union(*seen.values())) == len(seen) == designs.FULL.num_samples
+  assert (
+    len(set.union(*seen.values())) == len(seen) == design_lib.FULL.num_samples
+  )
 
 
 def test_intervals_are_those_of_scipy():
   rng = np.random.default_rng(0)
   one, other = rng.normal(1, 1, 5), rng.normal(0, 2, 7)
-  found = estimates.of_mean(one)
+  found = confidence.mean(one)
   expected = stats.ttest_1samp(one, 0).confidence_interval()
   np.testing.assert_allclose(found, (np.mean(one), *expected))
-  found = estimates.of_difference(one, other)
+  found = confidence.difference(one, other)
   test = stats.ttest_ind(one, other, equal_var=False)
   expected = test.confidence_interval()
   np.testing.assert_allclose(found, (one.mean() - other.mean(), *expected))
 
 
 def test_one_run_says_nothing_of_its_spread():
-  assert estimates.of_mean([0.5]) == (0.5, -np.inf, np.inf)
-  assert str(estimates.of_mean([0.5])) == '0.50'
-  found = estimates.of_difference([0.5], [0.25, 0.3, 0.2])
+  assert confidence.mean([0.5]) == (0.5, -np.inf, np.inf)
+  assert str(confidence.mean([0.5])) == '0.50'
+  found = confidence.difference([0.5], [0.25, 0.3, 0.2])
   assert found == (0.25, -np.inf, np.inf)
-  found = estimates.of_difference([1.0, 1.0], [0.25, 0.25])
+  found = confidence.difference([1.0, 1.0], [0.25, 0.25])
   assert found == (0.75, 0.75, 0.75)
 
 
 def test_the_best_three_and_where_they_may_be():
   returns = [0.1, 0.9, 0.2, 0.8, 0.7, -1.0, 0.3, 0.0]
-  found = estimates.of_best(returns)
+  found = confidence.mean_of_best(returns)
   assert found.value == pytest.approx(0.8)
   # The best three of a resampling are 0.9 thrice at most, and rarely poor.
   assert 0.2 < found.low < 0.8 < found.high <= 0.9 + 1e-9
@@ -102,7 +103,7 @@ def ablated(tmp_path_factory):
 
 def test_an_ablation_runs_all_and_draws_them(ablated):
   folder, results = ablated
-  wanted = designs.trials(TINIEST)
+  wanted = design_lib.trials(TINIEST)
   assert [trial for trial, _ in results] == wanted
   for record in read_all(folder).values():
     frames = [frames for frames, _ in record['curve']]
@@ -132,17 +133,17 @@ def test_it_goes_on_where_it_ended_with_the_same_results(ablated):
 
 def test_a_record_of_another_run_is_refused(ablated):
   folder, _ = ablated
-  trial = designs.trials(TINIEST)[0]
+  trial = design_lib.trials(TINIEST)[0]
   other = trial._replace(
     config=dataclasses.replace(trial.config, unroll_length=7)
   )
   with pytest.raises(config_lib.ConfigError, match='another unroll_length'):
-    trials.read(other, folder / 'runs')
+    runner.read(other, folder / 'runs')
 
 
 def made_up(value):
   """Results of a design by `value(trial)`."""
-  return [(trial, value(trial)) for trial in designs.trials(TINY)]
+  return [(trial, value(trial)) for trial in design_lib.trials(TINY)]
 
 
 def test_the_tables_say_what_the_runs_came_to():
@@ -150,7 +151,7 @@ def test_the_tables_say_what_the_runs_came_to():
     worse = 0.0 if trial.correction == 'vtrace' else 0.1 * trial.lag
     return 1.0 - worse - 0.01 * trial.seed - 0.25 * trial.has_replay
 
-  page = ablation_report.page(made_up(value))
+  page = report_lib.page(made_up(value))
   lines = [line.split(' | ') for line in page.splitlines()]
   (best,) = [x for x in lines if x[:2] == ['| yes', '1-step']]
   assert best[2].startswith('0.55 [0.55, 0.55]')
@@ -169,18 +170,18 @@ def drawn(fig):
 
 def test_the_figures_show_every_run():
   value = lambda trial: trial.sample + 0.5 * trial.has_replay + trial.lag
-  panels = drawn(ablation_report.stability(made_up(value)))
+  panels = drawn(report_lib.stability(made_up(value)))
   assert set(panels) == {'Catch', 'Catch, replay'}
   for line in panels['Catch, replay'][:4]:
     np.testing.assert_array_equal(line, [3.5, 2.5])  # From high to low.
-  panels = drawn(ablation_report.lags(made_up(value)))
+  panels = drawn(report_lib.lags(made_up(value)))
   means = [line for line in panels['Catch'] if len(line) == 2]
   assert len(means) >= 4
   np.testing.assert_array_equal(means[0], [-1.0, 1.0])
 
 
 def test_v_trace_learns_what_pi_is_worth_better_than_the_others():
-  worlds = [tabular.make_world(seed) for seed in range(5)]
+  worlds = [tabular_mdp.make_world(seed) for seed in range(5)]
   errors = {
     case.label: np.mean([fixed_points.errors(case, w) for w in worlds], axis=0)
     for case in fixed_points.CASES

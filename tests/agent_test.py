@@ -141,7 +141,7 @@ def test_last_action_and_reward_are_read_by_a_core_alone(use_lstm):
 def test_an_episodes_first_row_has_no_last_action():
   agent, rows = make_agent('mlp', True), make_rows('mlp')
   params, core = agent.init(jax.random.key(0)), agent.initial_state(B)
-  first = np.asarray(trajectory.first(rows.timestep))
+  first = np.asarray(trajectory.is_first(rows.timestep))
   other = np.where(first, (rows.action + 1) % ACTIONS, rows.action)
   np.testing.assert_array_equal(
     agent.unroll(params, rows, core).value,

@@ -18,30 +18,30 @@ def play(name, actions, num_envs=2, seed=0):
 
 
 def test_actions_are_counted_from_the_least():
-  world = registry.make('tests.own_worlds:Walk', 2, 0)
+  world = registry.make('tests.own_envs:Walk', 2, 0)
   assert world.action_spec() == dm_env.specs.DiscreteArray(3)
   start = world.reset().observation['place'][:, 0]
   for action, moved in ((2, 1), (0, 0), (1, 0)):
     place = world.step(np.array([action, 1])).observation['place'][:, 0]
     np.testing.assert_array_equal(place - start, [moved, 0])
-  assert registry.make('tests.own_worlds:Dice', 1, 0).action_spec() == (
+  assert registry.make('tests.own_envs:Dice', 1, 0).action_spec() == (
     dm_env.specs.DiscreteArray(6)
   )
 
 
 def test_where_it_ends_and_where_it_is_cut_off():
-  steps = play('tests.own_worlds:Walk', [1] * 9)
+  steps = play('tests.own_envs:Walk', [1] * 9)
   assert [s.step_type[0] for s in steps] == [0, 1, 1, 1, 1, 1, 1, 2, 0, 1]
   assert steps[7].discount[0] == 1 and steps[7].reward[0] == -0.5
   assert steps[8].reward[0] == 0 and steps[8].discount[0] == 1
-  steps = play('tests.own_worlds:Walk', [2] * 4)
+  steps = play('tests.own_envs:Walk', [2] * 4)
   (ended,) = [s for s in steps if s.step_type[0] == LAST][:1]
   assert ended.discount[0] == 0 and ended.reward[0] == 1
 
 
 def test_termination_on_the_step_of_the_cut_is_a_termination():
   seen = set()
-  for step in play('tests.own_worlds:Dice', [5] * 500):
+  for step in play('tests.own_envs:Dice', [5] * 500):
     for i in np.flatnonzero(step.step_type == LAST):
       assert (step.discount[i] == 0) == (step.observation[i] == 6)
       seen.add(float(step.discount[i]))
@@ -51,7 +51,7 @@ def test_termination_on_the_step_of_the_cut_is_a_termination():
 @pytest.mark.parametrize('name', ('Walk', 'Dice', 'cart_pole'))
 def test_every_copy_has_a_seed_of_its_own(name):
   def observations(num_envs, seed):
-    steps = play(f'tests.own_worlds:{name}', [1] * 30, num_envs, seed)
+    steps = play(f'tests.own_envs:{name}', [1] * 30, num_envs, seed)
     seen = [s.observation for s in steps]
     return np.stack([x['place'] if isinstance(x, dict) else x for x in seen])
 
@@ -62,11 +62,11 @@ def test_every_copy_has_a_seed_of_its_own(name):
 
 
 def test_a_picture_is_drawn_if_one_is_wanted():
-  world = registry.make('tests.own_worlds:Dice', 2, 0, renders=True)
+  world = registry.make('tests.own_envs:Dice', 2, 0, renders=True)
   world.reset()
   shown = world.step(np.array([0, 0])).observation
   assert (world.render(1) == shown[1]).all()
-  plain = registry.make('tests.own_worlds:Dice', 1, 0)
+  plain = registry.make('tests.own_envs:Dice', 1, 0)
   plain.reset()
   with pytest.raises(batched.FactoryError, match='draws no picture'):
     plain.render(0)
@@ -75,14 +75,14 @@ def test_a_picture_is_drawn_if_one_is_wanted():
 @pytest.mark.parametrize(
   'name,sentence',
   (
-    ('tests.own_worlds:Wlak', "no function or class 'Wlak'"),
-    ('tests.own_worlds:not_callable', 'no function or class'),
+    ('tests.own_envs:Wlak', "no function or class 'Wlak'"),
+    ('tests.own_envs:not_callable', 'no function or class'),
     ('tests.no_worlds:Walk', "No module named 'tests.no_worlds'"),
-    ('tests.own_worlds:neither', 'makes a object, which is neither'),
+    ('tests.own_envs:neither', 'makes a object, which is neither'),
     (':Walk', 'no module:factory'),
-    ('./own_worlds:Walk', 'no module:factory'),
+    ('./own_envs:Walk', 'no module:factory'),
     ('gymnasium:make', "missing a required argument: 'id'"),
-    ('tests.own_worlds:Nested', 'an array or a dict is known'),
+    ('tests.own_envs:Nested', 'an array or a dict is known'),
   ),
 )
 def test_what_cannot_be_made_is_refused(name, sentence):
@@ -92,7 +92,7 @@ def test_what_cannot_be_made_is_refused(name, sentence):
 
 
 def test_a_reward_may_be_an_array_of_one():
-  world = registry.make('tests.own_worlds:Wild', 3, 0)
+  world = registry.make('tests.own_envs:Wild', 3, 0)
   world.reset()
   reward = world.step(np.zeros([3, 2], np.float32)).reward
   np.testing.assert_array_equal(reward, [0.5] * 3)
@@ -100,15 +100,15 @@ def test_a_reward_may_be_an_array_of_one():
 
 def test_settings_are_refused():
   with pytest.raises(registry.UnsupportedSettingError, match='no stack_num'):
-    registry.make('tests.own_worlds:Walk', 1, 0, stack_num=4)
+    registry.make('tests.own_envs:Walk', 1, 0, stack_num=4)
 
 
 def test_it_is_trained_on(tmp_path, monkeypatch):
   running.see_one_device(monkeypatch)
   monkeypatch.chdir(tmp_path)
   config = running.config_for(
-    env='tests.own_worlds:Walk', num_frames=500, torso='mlp'
+    env='tests.own_envs:Walk', num_frames=500, torso='mlp'
   )
   assert train.train(config).num_episodes > 20
   (logdir,) = (tmp_path / 'runs').iterdir()
-  assert logdir.name.startswith('tests.own_worlds-Walk-seed0')
+  assert logdir.name.startswith('tests.own_envs-Walk-seed0')

@@ -45,7 +45,7 @@ def test_batches_end_with_the_queue():
 
 def test_environments_that_do_not_divide_are_refused():
   with pytest.raises(ValueError):
-    batcher.deal([trajectory.Trajectory(np.zeros([3, 4]), ())], 3)
+    batcher.shard([trajectory.Trajectory(np.zeros([3, 4]), ())], 3)
 
 
 @pytest.fixture

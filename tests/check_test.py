@@ -1,4 +1,4 @@
-"""The oracle: a sound set-up passes, and every mutant of it is caught."""
+"""The pipeline check: a sound set-up passes, and every mutant of it is caught."""
 
 import subprocess
 import sys
@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import accumulation
 from agents import actor
 from agents import batcher
 from agents import episodes
+from agents import gradient_accumulation
 from agents import learner
 from agents import trajectory
 from envs import registry
 from experiments import check
 from experiments import config as config_lib
-from experiments import verdicts
-from experiments import witness
+from experiments.checking import recording_env
+from experiments.checking import results as results_lib
 from tests import running
 from vtrace import losses
 
@@ -30,7 +30,7 @@ def one_device(monkeypatch):
   running.see_one_device(monkeypatch)
 
 
-def statuses(env='tests.own_worlds:Walk', **settings):
+def statuses(env='tests.own_envs:Walk', **settings):
   """{name: status} of a check of a small run."""
   small = dict(
     env=env,
@@ -42,11 +42,11 @@ def statuses(env='tests.own_worlds:Walk', **settings):
     unroll_length=7,
   )
   found = check.check(config_lib.Config(**(small | settings)), seconds=20)
-  return {verdict.name: verdict.status for verdict in found.verdicts}
+  return {result.name: result.status for result in found.results}
 
 
 def failing(**settings):
-  return {k for k, v in statuses(**settings).items() if v == verdicts.FAIL}
+  return {k for k, v in statuses(**settings).items() if v == results_lib.FAIL}
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def failing(**settings):
 )
 def test_a_sound_set_up_passes(settings):
   found = statuses(**settings)
-  assert list(found) == list(verdicts.CHECKS)
+  assert list(found) == list(results_lib.CHECKS)
   unseen = {'core goes on', 'core begins anew'}
   if settings.get('use_lstm', True):
     unseen = set()
-  assert {k for k, v in found.items() if v == verdicts.NOT_SEEN} == unseen
-  assert verdicts.FAIL not in found.values()
+  assert {k for k, v in found.items() if v == results_lib.NOT_SEEN} == unseen
+  assert results_lib.FAIL not in found.values()
 
 
 RIGHT = trajectory.transitions
@@ -262,7 +262,7 @@ def half_a_batch(monkeypatch):
       ),
     )
 
-  monkeypatch.setattr(accumulation, 'accumulate', accumulate)
+  monkeypatch.setattr(gradient_accumulation, 'accumulate', accumulate)
 
 
 @pytest.mark.parametrize(
@@ -340,46 +340,46 @@ def never_last(timestep):
   ),
 )
 def test_a_world_that_breaks_the_conventions_is_told(spoil, fault):
-  world = Spoilt(registry.make('tests.own_worlds:Walk', 2, 0), spoil)
-  watched = witness.Witness(world)
-  witness.play(watched, 100)
+  world = Spoilt(registry.make('tests.own_envs:Walk', 2, 0), spoil)
+  watched = recording_env.RecordingEnv(world)
+  recording_env.play(watched, 100)
   assert watched.faults
   with pytest.raises(AssertionError, match=fault):
     raise AssertionError(watched.faults[0])
 
 
 def test_a_world_without_a_seed_is_told():
-  make = lambda seed: registry.make('tests.own_worlds:Unseeded', 4, seed)
-  same, _ = witness.is_repeatable(make, 50)
+  make = lambda seed: registry.make('tests.own_envs:Unseeded', 4, seed)
+  same, _ = recording_env.is_repeatable(make, 50)
   assert not same
-  assert verdicts.of_seeds(same, True).status == verdicts.FAIL
+  assert results_lib.seed_result(same, True).status == results_lib.FAIL
 
 
 def test_the_worst_is_told_with_its_place():
-  tally = verdicts.Tally('f32')
+  tally = results_lib.Tally('f32')
   apart = np.zeros([3, 4])
   tally.add({'rewards': apart}, 'update 1')
   apart = apart.copy()
   apart[2, 1], apart[0, 0] = 0.5, 0.25
   tally.add({'rewards': apart, 'weights': np.array([1e-4])}, 'update 2')
   tally.add({'frames': np.array([np.nan])}, 'the end')
-  found = {v.name: v for v in tally.verdicts()}
-  assert found['rewards'].status == verdicts.FAIL
+  found = {v.name: v for v in tally.results()}
+  assert found['rewards'].status == results_lib.FAIL
   assert found['rewards'].evidence == (
     '24 compared, off by 0.5 at update 2, step 2, environment 1'
   )
-  assert found['weights'].status == verdicts.PASS
-  assert found['frames'].status == verdicts.FAIL
-  assert found['discounts'].status == verdicts.NOT_SEEN
+  assert found['weights'].status == results_lib.PASS
+  assert found['frames'].status == results_lib.FAIL
+  assert found['discounts'].status == results_lib.NOT_SEEN
 
 
 def test_the_script_prints_a_table_and_its_status():
   command = [sys.executable, '-m', 'experiments.check', '--seconds=3']
   done = subprocess.run(
-    [*command, '--env=tests.own_worlds:Dice'], capture_output=True, text=True
+    [*command, '--env=tests.own_envs:Dice'], capture_output=True, text=True
   )
   assert done.returncode == 0, done.stderr
-  for name in verdicts.CHECKS:
+  for name in results_lib.CHECKS:
     assert name in done.stdout
   assert 'FAIL' not in done.stdout and 'agent steps/s' in done.stdout
 
@@ -387,9 +387,9 @@ def test_the_script_prints_a_table_and_its_status():
 @pytest.mark.parametrize(
   'settings,sentence',
   (
-    (dict(env='tests.own_worlds:Dise'), 'no function or class'),
-    (dict(env='tests.own_worlds:Wild'), 'Unsupported action space'),
-    (dict(env='tests.own_worlds:OldStep'), 'step gives 4 values'),
+    (dict(env='tests.own_envs:Dise'), 'no function or class'),
+    (dict(env='tests.own_envs:Wild'), 'Unsupported action space'),
+    (dict(env='tests.own_envs:OldStep'), 'step gives 4 values'),
     (dict(envs_per_actor=-1), 'envs_per_actor=-1 is not in'),
   ),
 )
@@ -399,8 +399,10 @@ def test_what_cannot_be_checked_is_refused(settings, sentence):
 
 
 def test_a_world_that_heeds_no_seed_is_checked_all_the_same():
-  found = statuses('tests.own_worlds:Unseeded', use_lstm=False)
-  assert found['seed'] == verdicts.FAIL and found['rewards'] == verdicts.PASS
+  found = statuses('tests.own_envs:Unseeded', use_lstm=False)
+  assert (
+    found['seed'] == results_lib.FAIL and found['rewards'] == results_lib.PASS
+  )
 
 
 @pytest.mark.parametrize(
@@ -408,6 +410,8 @@ def test_a_world_that_heeds_no_seed_is_checked_all_the_same():
   (('Paid', 'FIRST has a reward'), ('Unpaid', 'rewards are not finite')),
 )
 def test_rewards_that_should_not_be_or_are_missing_are_told(name, fault):
-  watched = witness.Witness(registry.make(f'tests.own_worlds:{name}', 2, 0))
-  witness.play(watched, 20)
+  watched = recording_env.RecordingEnv(
+    registry.make(f'tests.own_envs:{name}', 2, 0)
+  )
+  recording_env.play(watched, 20)
   assert fault in watched.faults[0]

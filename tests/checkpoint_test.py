@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import checkpoint
+from experiments.training import checkpoint
 from tests import comparing
 
 

@@ -1,14 +1,16 @@
 """When checkpoints are written, and when it is said that they cannot be."""
 
+import ctypes
 import resource
 import time
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import pytest
 
-from agents import checkpoint
-from experiments import checkpointing
+from experiments.training import checkpoint
+from experiments.training import checkpointing
 
 
 class Run(NamedTuple):
@@ -55,3 +57,17 @@ def test_what_cannot_be_written_is_said_at_one_of_the_next_updates(tmp_path):
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
   assert checkpoint.read_newest(tmp_path)[0] == 0
+
+
+@pytest.mark.skipif(
+  not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason='There is no glibc.'
+)
+def test_what_lies_in_pieces_is_given_back():
+  process = psutil.Process()
+  pieces = [bytearray(60_000) for _ in range(4_000)]  # 240 MB.
+  kept = pieces[::50]  # So that what is between them cannot be cut off.
+  full = process.memory_info().rss
+  del pieces
+  checkpointing.return_freed_memory()
+  assert process.memory_info().rss < full - 150e6
+  assert len(kept) == 80

@@ -4,8 +4,8 @@ import csv
 
 import numpy as np
 
-from agents import checkpoint
-from experiments import metrics_file
+from experiments.records import metrics_csv
+from experiments.training import checkpoint
 from tests import events
 
 
@@ -20,15 +20,14 @@ def read_rows(logdir):
   with open(logdir / 'metrics.csv', newline='') as file:
     rows = list(csv.DictReader(file))
   return [
-    {k: v for k, v in row.items() if k not in metrics_file.TIMES}
-    for row in rows
+    {k: v for k, v in row.items() if k not in metrics_csv.TIMES} for row in rows
   ]
 
 
 def read_events(logdir):
   """All of TensorBoard's values by their tags, but what clocks say."""
   values = events.values(logdir)
-  return {k: v for k, v in values.items() if k not in metrics_file.TIMES}
+  return {k: v for k, v in values.items() if k not in metrics_csv.TIMES}
 
 
 def assert_same_run(a, b):

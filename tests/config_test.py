@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from experiments import checks
 from experiments import config as config_lib
 
 
@@ -39,7 +38,7 @@ def test_an_override_wins_over_the_preset():
 
 @pytest.mark.parametrize('preset', config_lib.PRESETS)
 def test_every_preset_is_possible_on_one_device(preset):
-  checks.check(config_lib.from_preset(preset), num_devices=1)
+  config_lib.validate(config_lib.from_preset(preset), num_devices=1)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +64,14 @@ def test_every_preset_is_possible_on_one_device(preset):
 )
 def test_what_cannot_be_is_refused(settings, devices, match):
   with pytest.raises(config_lib.ConfigError, match=match):
-    checks.check(config_lib.from_preset('catch', **settings), devices)
+    config_lib.validate(config_lib.from_preset('catch', **settings), devices)
 
 
 def test_infinity_means_no_clip():
   config = config_lib.from_preset(
     'catch', clip_rho_threshold=math.inf, max_grad_norm=math.inf
   )
-  checks.check(config, num_devices=1)
+  config_lib.validate(config, num_devices=1)
 
 
 def test_unknown_presets_name_near_matches():
@@ -89,7 +88,7 @@ def test_whole_numbers_are_numbers():
   config = config_lib.from_preset(
     'catch', learning_rate=1, checkpoint_seconds=0
   )
-  checks.check(config, num_devices=1)
+  config_lib.validate(config, num_devices=1)
 
 
 def test_every_field_has_help():
@@ -103,4 +102,4 @@ def test_every_number_has_a_range():
     for field in dataclasses.fields(config_lib.Config)
     if field.type in (int, float)
   }
-  assert numbers == set(checks.RANGES)
+  assert numbers == set(config_lib.RANGES)

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import conv
-from agents import words
+from agents.networks.cpu_gradients import conv
+from agents.networks.cpu_gradients import packed_bytes
 
 CASES = (  # size, channels, kernel, stride, padding
   ((84, 84), 4, 8, 4, 'VALID'),
@@ -82,8 +82,8 @@ def test_side_by_side_is_concatenation(dtype, channels):
   xs = list(np.arange(4 * 30 * channels).reshape(4, 5, 6, channels) % 256)
   xs = [jnp.asarray(x, dtype) for x in xs]
   for count in (2, 4):
-    joined = words.side_by_side(xs[:count])
+    joined = packed_bytes.concatenate(xs[:count])
     np.testing.assert_array_equal(joined, jnp.concatenate(xs[:count], -1))
-  assert words.are_words(words.side_by_side(xs)) == (
+  assert packed_bytes.are_packable(packed_bytes.concatenate(xs)) == (
     dtype == jnp.uint8 and channels == 1
   )

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import agent as agent_lib
-from agents import distributions
-from agents import networks
 from agents import trajectory
+from agents.networks import distributions
+from agents.networks import network as network_lib
 from envs import environment
 
 NUM_ACTIONS = 5
@@ -108,7 +108,7 @@ def make_counting_agent(value_table=None):
   def step(params, key, row, core_state):
     del params, key
     observation = row.timestep.observation
-    first = trajectory.first(row.timestep)
+    first = trajectory.is_first(row.timestep)
     core_state = jnp.where(first, 0, core_state) + 1
     action = action_at(observation[..., 2]).astype(jnp.int32)
     return (agent_lib.ActorOutput(action, log_prob_at(observation)), core_state)
@@ -119,7 +119,7 @@ def make_counting_agent(value_table=None):
     table = jnp.zeros([16, 16]) if value_table is None else value_table
     value = table[observation[..., 1], observation[..., 2]] + params['shift']
     outputs = (log_prob_at(observation), action_at(observation[..., 2]))
-    return networks.NetworkOutput(jnp.stack(outputs, axis=-1), value)
+    return network_lib.NetworkOutput(jnp.stack(outputs, axis=-1), value)
 
   policy = distributions.Distribution(
     num_outputs=2,

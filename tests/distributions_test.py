@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import distributions
+from agents.networks import distributions
 
 LOGITS = jnp.array([[1.0, 2.0, -1.0], [0.0, -jnp.inf, 0.5]])
 

@@ -21,9 +21,9 @@ TASKS = (
   'FrozenLake-v1',
   'Game2048-v1',  # Bools,
   'TSP-v1',  # and numbers that begin at -1.
-  'tests.own_worlds:Walk',
-  'tests.own_worlds:Dice',
-  'tests.own_worlds:cart_pole',
+  'tests.own_envs:Walk',
+  'tests.own_envs:Dice',
+  'tests.own_envs:cart_pole',
 )
 
 

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from agents import actor
-from agents import checkpoint
 from agents import evaluator
 from envs import registry
 from experiments import config as config_lib
 from experiments import evaluate
-from experiments import evaluation
-from experiments import parts
+from experiments.training import builders
+from experiments.training import checkpoint
+from experiments.training import evaluation
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = dict(envs_per_actor=4, batch_size=4)
@@ -47,7 +47,7 @@ def write_run(logdir, change=lambda params: params, **settings):
 
 
 def make_agent(config):
-  return parts.make_agent(config, registry.make(config.env, 1, 0))
+  return builders.make_agent(config, registry.make(config.env, 1, 0))
 
 
 @pytest.fixture(scope='module')
@@ -269,7 +269,7 @@ def test_worlds_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
     registry, 'make', lambda env_id, num_envs, seed, **_: seeds.append(seed)
   )
   for seed in range(20):
-    parts.make_worlds(config_lib.from_preset('catch', seed=seed))
+    builders.make_worlds(config_lib.from_preset('catch', seed=seed))
     evaluation.make_world('Catch', evaluation.Options(seed=seed), {})
   # EnvPool counts up from the seed it is given, one for each environment.
   assert np.min(np.diff(sorted(seeds))) > 32

@@ -9,13 +9,14 @@ import time
 import jax
 import pytest
 
-from agents import checkpoint
-from agents import waiting
+from agents import polling
 from envs import catch
-from experiments import acting
-from experiments import parts
-from experiments import statistics
 from experiments import train
+from experiments.plotting import pages
+from experiments.records import metrics as metrics_lib
+from experiments.training import builders
+from experiments.training import checkpoint
+from experiments.training import pipeline
 from tests import comparing
 from tests import counting
 from tests import running
@@ -59,7 +60,7 @@ def test_a_dead_actor_stops_learning_though_batches_are_left():
 
 def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
   worlds = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
-  monkeypatch.setattr(parts, 'make_worlds', lambda *args: worlds)
+  monkeypatch.setattr(builders, 'make_worlds', lambda *args: worlds)
   config = running.config_for(
     num_actors=2,
     envs_per_actor=8,
@@ -92,7 +93,7 @@ class StuckEnv(counting.CountingEnv):
 
 
 def test_a_stuck_actor_is_left_behind(monkeypatch):
-  monkeypatch.setattr(acting, '_JOIN_SECONDS', 0.2)
+  monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   world = StuckEnv()
   start = time.monotonic()
@@ -108,7 +109,9 @@ def test_closing_joins_every_thread_within_a_second():
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
   with running.pipeline(worlds, agent, agent.init(None)) as (queue, _):
-    batches = parts.make_batches(running.config_for(), queue, jax.devices()[:1])
+    batches = builders.make_batches(
+      running.config_for(), queue, jax.devices()[:1]
+    )
     next(batches)
     start = time.monotonic()
     queue.close()
@@ -144,7 +147,9 @@ def straight(tmp_path_factory):
 
 def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
   """Trains on one world of Catch, in lock-step, that is at fault once."""
-  monkeypatch.setattr(parts, 'make_worlds', lambda *args: [FaultyCatch(fault)])
+  monkeypatch.setattr(
+    builders, 'make_worlds', lambda *args: [FaultyCatch(fault)]
+  )
   small = dict(
     num_frames=4_000,
     log_updates=5,
@@ -166,13 +171,13 @@ def raise_error():
 
 @pytest.mark.usefixtures('one_device')
 def test_a_run_whose_actor_failed_goes_on(tmp_path, monkeypatch, straight):
-  join, saved = acting._join, []
+  join, saved = pipeline._join, []
 
   def join_later(*args):
     saved.extend(checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1:])
     join(*args)
 
-  monkeypatch.setattr(acting, '_join', join_later)
+  monkeypatch.setattr(pipeline, '_join', join_later)
   with pytest.raises(RuntimeError, match='Actor 0 failed.*broken joystick'):
     train_with(
       monkeypatch, tmp_path / 'cut', raise_error, checkpoint_seconds=1e9
@@ -186,7 +191,7 @@ def test_a_run_whose_actor_failed_goes_on(tmp_path, monkeypatch, straight):
 def test_a_run_whose_environment_hangs_ends_at_its_deadline(
   tmp_path, monkeypatch, straight
 ):
-  monkeypatch.setattr(acting, '_JOIN_SECONDS', 0.2)
+  monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   released = threading.Event()
   hung = []
 
@@ -194,7 +199,7 @@ def test_a_run_whose_environment_hangs_ends_at_its_deadline(
     hung.append(time.monotonic())
     released.wait(60)
 
-  with pytest.raises(waiting.Timeout, match='The learner waited for actor 0'):
+  with pytest.raises(polling.Timeout, match='The learner waited for actor 0'):
     train_with(
       monkeypatch,
       tmp_path / 'cut',
@@ -208,7 +213,7 @@ def test_a_run_whose_environment_hangs_ends_at_its_deadline(
 
 
 def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
-  monkeypatch.setattr(acting, '_JOIN_SECONDS', 0.2)
+  monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   for lag in (0, -1):
     worlds = [counting.CountingEnv(0), StuckEnv(), counting.CountingEnv(2)]
@@ -218,7 +223,7 @@ def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
         queue,
         store,
       ),
-      pytest.raises(waiting.Timeout, match='The learner waited for actor 1'),
+      pytest.raises(polling.Timeout, match='The learner waited for actor 1'),
     ):
       for _ in running.learning(queue, store, agent):
         pass
@@ -280,17 +285,34 @@ def test_a_torn_row_of_metrics_is_made_whole(tmp_path, monkeypatch, straight):
 def test_a_row_that_could_not_be_written_is_written_again(
   tmp_path, monkeypatch, straight
 ):
-  row = statistics.row
+  row = metrics_lib.row
 
   def disk_full(state, num_actors):
     if state.num_updates == 10:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return row(state, num_actors)
 
-  monkeypatch.setattr(statistics, 'row', disk_full)
+  monkeypatch.setattr(metrics_lib, 'row', disk_full)
   with pytest.raises(OSError, match='No space left'):
     train_with(monkeypatch, tmp_path / 'cut')
   # What is saved is as of the update before: the row is still to come.
   assert checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1] == 9
-  monkeypatch.setattr(statistics, 'row', row)
+  # The rows before are drawn all the same.
+  for name in ('learning_curve.png', 'diagnostics.png'):
+    assert (tmp_path / 'cut' / name).read_bytes().startswith(b'\x89PNG')
+  monkeypatch.setattr(metrics_lib, 'row', row)
   assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
+
+
+@pytest.mark.usefixtures('one_device')
+def test_an_error_of_drawing_does_not_mask_what_ended_the_run(
+  tmp_path, monkeypatch, caplog
+):
+  def disk_full(logdir):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+  for name in ('draw_learning_curve', 'draw_diagnostics'):
+    monkeypatch.setattr(pages, name, disk_full)
+  with pytest.raises(RuntimeError):
+    train_with(monkeypatch, tmp_path / 'cut', raise_error)
+  assert caplog.text.count('Cannot draw the run') == 2

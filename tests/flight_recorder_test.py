@@ -9,10 +9,11 @@ import pytest
 
 from agents import learner
 from experiments import config as config_lib
-from experiments import flight_recorder
-from experiments import parts
 from experiments import recompute
 from experiments import train
+from experiments.debugging import flight_record
+from experiments.debugging import flight_recorder
+from experiments.training import builders
 from tests import running
 
 
@@ -59,7 +60,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   assert ('(nan) encountered in' in str(info.value)) == debug_nans
   assert not jax.config.jax_debug_nans
 
-  flight = recompute.read(file)
+  flight = flight_record.read(file)
   assert flight.num_updates == 4 and len(flight.inputs) == 3
   with np.load(file) as saved:
     assert 'actors/0/key' in saved
@@ -165,10 +166,10 @@ def test_what_is_no_record_is_refused(contents, tmp_path):
 
 def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   config = running.config_for(num_actors=1, unroll_length=3)
-  world = parts.make_worlds(config)[0]
-  agent = parts.make_agent(config, world)
+  world = builders.make_worlds(config)[0]
+  agent = builders.make_agent(config, world)
   state = learner.new_state(
-    agent, parts.make_optimizer(config), jax.random.key(0)
+    agent, builders.make_optimizer(config), jax.random.key(0)
   )
   with running.pipeline([world], agent, state.params) as (queue, _):
     trajectory = queue.get().trajectory

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agents import agent as agent_lib
-from agents import frame_stack
 from agents import trajectory
+from agents.networks import frame_stack
 from envs import atari
 
 FIRST, LAST = dm_env.StepType.FIRST, dm_env.StepType.LAST

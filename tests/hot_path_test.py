@@ -14,8 +14,8 @@ import pytest
 from agents import actor
 from agents import agent as agent_lib
 from envs import catch
-from experiments import parts
-from experiments import stages
+from experiments.profiling import stages
+from experiments.training import builders
 from tests import running
 
 T, B, ACTORS = 6, 4, 2
@@ -52,13 +52,13 @@ def test_a_batch_costs_its_steps_and_three_dispatches_more(training, tmp_path):
     training(4.0)
   counts = dispatches(tmp_path)
   # The update's wrapper has a name of its own, pmap's.
-  update = (counts.keys() - {'act', 'stack', 'deal'}).pop()
-  assert counts.keys() == {'act', 'stack', 'deal', update}
+  update = (counts.keys() - {'act', 'stack', 'shard'}).pop()
+  assert counts.keys() == {'act', 'stack', 'shard', update}
   # Actors are some rollouts ahead of the updates, now more, now fewer; the
   # trace has two events for a call.
-  ahead = 2 * (parts.max_policy_lag(CONFIG) + 2)
+  ahead = 2 * (builders.max_policy_lag(CONFIG) + 2)
   assert counts[update] > 3 * ahead  # Or it would not tell much.
-  assert counts['deal'] == pytest.approx(counts[update], abs=ahead)
+  assert counts['shard'] == pytest.approx(counts[update], abs=ahead)
   rollouts = ACTORS * counts[update]
   assert counts['stack'] == pytest.approx(rollouts, abs=ACTORS * ahead)
   assert counts['act'] == pytest.approx(T * rollouts, abs=T * ACTORS * ahead)

@@ -1,7 +1,8 @@
-"""Imports go one way: experiments -> agents and envs; agents -> vtrace."""
+"""Imports go one way, from the commands down to V-trace."""
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -14,6 +15,30 @@ MAY_IMPORT = {
   'benchmarks': {'benchmarks', 'experiments', 'agents', 'envs', 'vtrace'},
 }
 GROUND = {'chex', 'jax', 'typing'}  # All that vtrace may stand on.
+# The layers of experiments, from the lowest to the highest: a module imports
+# from its own folder and from the layers below it.
+LAYERS = (
+  {'config'},
+  {'records'},
+  {'cli'},
+  {'training'},
+  {'checking', 'profiling', 'debugging'},
+  {'plotting'},
+  {'studies'},
+  {'commands'},
+)
+COMMANDS = {
+  'ablation',
+  'benchmark',
+  'check',
+  'evaluate',
+  'fixed_points',
+  'plot',
+  'recompute',
+  'soak',
+  'train',
+}
+MOST_MODULES = 12  # In a folder; agents has 18.
 FILES = [
   path for package in MAY_IMPORT for path in (ROOT / package).rglob('*.py')
 ]
@@ -33,6 +58,25 @@ def tops(path):
   return {name.split('.')[0] for name in imported_modules(path)}
 
 
+def place(dotted):
+  """Of a module of experiments its folder, or its name; or 'commands'."""
+  name = dotted.split('.')[1]
+  return 'commands' if name in COMMANDS else name
+
+
+def layer(dotted):
+  (found,) = (i for i, names in enumerate(LAYERS) if place(dotted) in names)
+  return found
+
+
+def dotted_name(path):
+  return '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+
+
+def modules_in(folder):
+  return {p.stem for p in folder.glob('*.py')} - {'__init__'}
+
+
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_one_way(path):
   package = path.relative_to(ROOT).parts[0]
@@ -45,6 +89,46 @@ def test_imports_go_one_way(path):
   assert 'tests' not in tops(path)
 
 
+@pytest.mark.parametrize(
+  'path',
+  [p for p in (ROOT / 'experiments').rglob('*.py') if p.stem != '__init__'],
+  ids=lambda p: str(p.relative_to(ROOT / 'experiments')),
+)
+def test_the_layers_of_experiments_import_downwards(path):
+  ours = dotted_name(path)
+  for theirs in imported_modules(path):
+    if theirs.startswith('experiments.'):
+      is_beside = place(theirs) == place(ours) != 'commands'
+      assert is_beside or layer(theirs) < layer(ours), theirs
+
+
+def test_no_imports_form_a_circle():
+  names = {dotted_name(path) for path in FILES}
+  imports = {
+    dotted_name(path): set(imported_modules(path)) & names for path in FILES
+  }
+  while free := {name for name, others in imports.items() if not others}:
+    imports = {
+      name: others - free
+      for name, others in imports.items()
+      if name not in free
+    }
+  assert not imports
+
+
+def test_folders_hold_few_modules():
+  folders = {path.parent for path in FILES}
+  for folder in folders - {ROOT / 'agents'}:
+    assert len(modules_in(folder)) <= MOST_MODULES, folder
+  assert len(modules_in(ROOT / 'agents')) <= 18
+  assert modules_in(ROOT / 'experiments') == COMMANDS | {'cli', 'config'}
+
+
+def test_flags_are_for_commands():
+  for path in (ROOT / 'experiments').glob('*/*.py'):
+    assert 'absl.flags' not in set(imported_modules(path)), path
+
+
 @pytest.mark.parametrize('name', ('actor', 'learner'))
 def test_actor_and_learner_take_callables(name):
   strangers = {
@@ -54,5 +138,24 @@ def test_actor_and_learner_take_callables(name):
   assert not strangers & set(imported_modules(ROOT / 'agents' / f'{name}.py'))
 
 
-def test_the_files_are_where_they_are_looked_for():
-  assert len(FILES) > 20
+def test_the_map_shows_the_disk():
+  """Every module stands in WORKSPACE.md's map, below its folder, and no other."""
+  page = (ROOT / 'WORKSPACE.md').read_text()
+  found, folders = set(), []
+  for line in page.split('```')[1].splitlines():
+    match = re.match(r'( *)(\w+/|(?:\w+\.py +)+)', line + ' ')
+    if not match:
+      continue
+    indent = len(match[1])
+    folders = [(depth, name) for depth, name in folders if depth < indent]
+    if match[2].endswith('/'):
+      folders.append((indent, match[2].strip('/')))
+    for name in re.findall(r'(\w+)\.py', match[2]):
+      found.add('/'.join([name for _, name in folders] + [name]))
+  packages = ('vtrace', 'agents', 'envs', 'experiments')
+  disk = {
+    str(path.relative_to(ROOT).with_suffix(''))
+    for path in FILES
+    if path.stem != '__init__' and path.relative_to(ROOT).parts[0] in packages
+  }
+  assert found == disk

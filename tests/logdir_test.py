@@ -9,7 +9,8 @@ import pathlib
 import pytest
 
 from experiments import config as config_lib
-from experiments import logdir as logdir_lib
+from experiments.records import config_json
+from experiments.training import logdir as logdir_lib
 
 FORKS = multiprocessing.get_context('forkserver')
 
@@ -89,7 +90,7 @@ def recorded_run(logdir, **settings):
   """A log directory as a run leaves it."""
   (logdir / 'checkpoints' / '7').mkdir(parents=True)
   (logdir / 'metrics.csv').touch()
-  logdir_lib.record(config_for(logdir, **settings), logdir)
+  config_json.write(config_for(logdir, **settings), logdir)
 
 
 MEANINGS = [
@@ -108,7 +109,7 @@ def test_a_flag_that_changes_the_meaning_is_refused_by_name(field, tmp_path):
   )()
   config = dataclasses.replace(config_for(tmp_path), **{field.name: new})
   with pytest.raises(config_lib.ConfigError) as info:
-    logdir_lib.check_goes_on(config, tmp_path)
+    logdir_lib.check_resumable(config, tmp_path)
   assert f'--{field.name}={new} (it has {old})' in str(info.value)
 
 
@@ -131,8 +132,8 @@ def test_a_flag_that_changes_no_meaning_may_change(tmp_path):
     for field in dataclasses.fields(config)
     if field.metadata['may_change']
   }
-  logdir_lib.check_goes_on(config, tmp_path)
-  logdir_lib.record(config, tmp_path)
+  logdir_lib.check_resumable(config, tmp_path)
+  config_json.write(config, tmp_path)
   saved = json.loads((tmp_path / 'config.json').read_text())
   assert saved['timeout_seconds'] == config_for(tmp_path).timeout_seconds
 
@@ -140,17 +141,17 @@ def test_a_flag_that_changes_no_meaning_may_change(tmp_path):
 @pytest.mark.parametrize('there', ((), ('config',), ('config', 'folder')))
 def test_records_without_checkpoints_are_not_overwritten(there, tmp_path):
   if 'config' in there:
-    logdir_lib.record(config_for(tmp_path), tmp_path)
+    config_json.write(config_for(tmp_path), tmp_path)
   if 'folder' in there:  # The user needed the space.
     (tmp_path / 'checkpoints').mkdir()
   (tmp_path / 'metrics.csv').write_text('mine')
   with pytest.raises(config_lib.ConfigError, match='already holds a run'):
-    logdir_lib.check_goes_on(config_for(tmp_path), tmp_path)
+    logdir_lib.check_resumable(config_for(tmp_path), tmp_path)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
-  logdir_lib.record(config_for(tmp_path), tmp_path)
-  logdir_lib.check_goes_on(config_for(tmp_path), tmp_path)
+  config_json.write(config_for(tmp_path), tmp_path)
+  logdir_lib.check_resumable(config_for(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +161,13 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path):
 def test_a_spoilt_configuration_is_said(contents, match, tmp_path):
   (tmp_path / 'config.json').write_text(contents)
   with pytest.raises(config_lib.ConfigError, match=match):
-    logdir_lib.check_goes_on(config_for(tmp_path), tmp_path)
+    logdir_lib.check_resumable(config_for(tmp_path), tmp_path)
 
 
 def test_settings_of_another_version_are_named():
   with pytest.raises(config_lib.ConfigError, match='not know: log_seconds'):
-    config_lib.from_record({'seed': 3, 'log_seconds': 1.0})
-  assert config_lib.from_record({'seed': 3}) == config_lib.Config(seed=3)
+    config_json.parse({'seed': 3, 'log_seconds': 1.0})
+  assert config_json.parse({'seed': 3}) == config_lib.Config(seed=3)
 
 
 def test_a_folder_that_was_there_stays_though_nothing_was_recorded(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from agents import agent as agent_lib
 from agents import learner
 from agents import trajectory
-from experiments import nonfinite
+from experiments.debugging import nonfinite
 import vtrace
 
 T, B, ACTIONS = 3, 2, 3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import parameter_store
-from agents import waiting
+from agents import polling
 
 
 def test_empty_store_says_so():
@@ -88,7 +88,7 @@ def test_a_version_to_come_is_waited_for():
 def test_waiting_ends_with_a_deadline_or_the_end():
   store = parameter_store.ParameterStore()
   with pytest.raises(
-    waiting.Timeout, match='parameters of update 3 for 0.05 s'
+    polling.Timeout, match='parameters of update 3 for 0.05 s'
   ):
     store.wait_for(3, timeout_seconds=0.05)
   store.close()

@@ -15,7 +15,7 @@ from agents import batcher
 from agents import learner
 from agents import trajectory
 from envs import catch
-from experiments import parts
+from experiments.training import builders
 from tests import counting
 from tests import running
 import vtrace
@@ -57,19 +57,19 @@ def test_action_log_prob_and_core_belong_to_their_step():
     rows, core = rollout.trajectory
     observation = rows.timestep.observation
     t, steps = observation[..., 2], observation[..., 3]
-    consumed = np.where(trajectory.first(rows.timestep)[0], 0, t[0])
+    consumed = np.where(trajectory.is_first(rows.timestep)[0], 0, t[0])
     # The core counts observations consumed since FIRST; at a reset's row it
     # still holds the old episode's count, which is forgotten then.
     lengths = np.array([3, 5])
     before_reset = np.where(steps[0] == 0, 0, lengths + 1)
     expected = np.where(
-      trajectory.first(rows.timestep)[0], before_reset, consumed
+      trajectory.is_first(rows.timestep)[0], before_reset, consumed
     )
     np.testing.assert_array_equal(core, expected)
     led_here = counting.action_at(t[:-1])
     np.testing.assert_array_equal(rows.action[1:], led_here)
     np.testing.assert_array_equal(rows.log_prob[1:], -steps[:-1] / 1024.0)
-    mask = ~trajectory.first(rows.timestep)[1:]
+    mask = ~trajectory.is_first(rows.timestep)[1:]
     np.testing.assert_array_equal(
       rows.timestep.reward[1:][mask], (10 * t[:-1] + led_here)[mask]
     )
@@ -106,7 +106,8 @@ def test_batches_keep_environments_and_their_cores_together():
     np.concatenate([r.trajectory.core_state for r in rollouts]),
   )
   assert batch.num_transitions == sum(
-    np.sum(~trajectory.first(r.trajectory.rows.timestep)[1:]) for r in rollouts
+    np.sum(~trajectory.is_first(r.trajectory.rows.timestep)[1:])
+    for r in rollouts
   )
 
 
@@ -181,7 +182,7 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
   # By hand, for 3 actors of 2 environments: (capacity + 1) * 3 rollouts are
   # still to come when one begins, at 1 or 2 a batch, and 1 batch is on its way.
   config = running.config_for(batch_size=batch_size, queue_capacity=capacity)
-  assert parts.max_policy_lag(config) == bound
+  assert builders.max_policy_lag(config) == bound
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
   lags = []

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from experiments import config as config_lib
-from experiments import curves
-from experiments import groups as groups_lib
-from experiments import metrics_file
-from experiments import panels
-from experiments import plot
-from experiments import runs as runs_lib
+from experiments.plotting import diagnostics_page
+from experiments.plotting import groups as groups_lib
+from experiments.plotting import pages
+from experiments.plotting import runs as runs_lib
+from experiments.plotting import style
+from experiments.records import metrics_csv
 from tests import recorded
 import vtrace
 
 ROOT = pathlib.Path(__file__).parent.parent
-RESULTS = ROOT / 'experiments' / 'results'
+RESULTS = ROOT / 'results'
 
 NAN = float('nan')
 
@@ -46,7 +46,7 @@ def panel(fig, title):
 def test_a_gap_is_drawn_and_a_point_alone_is_a_dot():
   axes = figure.Figure().add_subplot()
   values = np.array([1.0, NAN, 3.0, 4.0, NAN, 6.0])
-  curves.draw_line(axes, np.arange(6), values, color='C3')
+  style.draw_line(axes, np.arange(6), values, color='C3')
   line, dots = axes.lines
   np.testing.assert_array_equal(line.get_ydata(), values)
   assert line.get_linestyle() == '-' and dots.get_linestyle() == 'None'
@@ -58,7 +58,7 @@ def test_learning_curves_are_means_in_bands(tmp_path):
   record(tmp_path / 'a', returns([0, 10], [0.0, 4.0]), lag=0, seed=0)
   record(tmp_path / 'b', returns([0, 10], [2.0, 8.0]), lag=0, seed=1)
   record(tmp_path / 'c', returns([0, 10, 20], ['', 5.0, 6.0]), lag=3)
-  fig = plot.learning_curves(read_groups(tmp_path))
+  fig = pages.learning_curves(read_groups(tmp_path))
   (axes,) = fig.axes
   several, alone = axes.lines
   np.testing.assert_array_equal(several.get_xydata(), [[0, 1], [10, 6]])
@@ -77,18 +77,13 @@ def test_learning_curves_are_means_in_bands(tmp_path):
   )
 
 
-def test_one_runs_learning_curve_shows_its_episodes(tmp_path, monkeypatch):
+def test_one_runs_learning_curve_shows_its_episodes(tmp_path):
   rows = returns([1, 2, 3], ['', 1.0, 2.0]) | {'episode_return': ['', 5.0, '']}
-  logdir = record(tmp_path / 'run', rows)
-  saved = []
-  monkeypatch.setattr(
-    figure.Figure, 'savefig', lambda f, *_, **__: saved.append(f)
-  )
-  plot.learning_curve(logdir / 'metrics.csv', tmp_path / 'x.png')
-  episodes, mean = saved[0].axes[0].lines
+  fig = pages.learning_curve(runs_lib.read(record(tmp_path / 'run', rows)))
+  episodes, mean = fig.axes[0].lines
   np.testing.assert_array_equal(episodes.get_xydata(), [[2, 5]])
   np.testing.assert_array_equal(mean.get_ydata(), [NAN, 1.0, 2.0])
-  assert legend(saved[0]) == [
+  assert legend(fig) == [
     'episodes since last row',
     'mean of the last episodes',
   ]
@@ -96,19 +91,19 @@ def test_one_runs_learning_curve_shows_its_episodes(tmp_path, monkeypatch):
 
 def test_a_run_without_rows_is_drawn_without_lines(tmp_path):
   logdir = record(tmp_path / 'run', returns([], []))
-  plot.learning_curve(logdir / 'metrics.csv', tmp_path / 'curve.png')
-  plot.diagnostics([logdir], tmp_path / 'page.png')
-  page_png = (tmp_path / 'page.png').read_bytes()
+  pages.draw_learning_curve(logdir)
+  pages.draw_diagnostics(logdir)
+  page_png = (logdir / 'diagnostics.png').read_bytes()
   assert page_png.startswith(b'\x89PNG')
-  assert (tmp_path / 'curve.png').read_bytes() == page_png
-  page = panels.page(groups_lib.group([runs_lib.read(logdir)]))
+  assert (logdir / 'learning_curve.png').read_bytes() == page_png
+  page = diagnostics_page.page(groups_lib.group([runs_lib.read(logdir)]))
   assert [text.get_text() for text in page.texts] == ['no rows yet']
   assert not page.axes and not page.legends
 
 
 def every_column(scale):
   cells = [scale * 0.25, scale * 0.5]
-  rows = dict.fromkeys(metrics_file.COLUMNS, cells)
+  rows = dict.fromkeys(metrics_csv.COLUMNS, cells)
   return rows | {
     'num_frames': [10, 20],
     'seconds': [4.0, 6.0],
@@ -121,11 +116,11 @@ def every_column(scale):
 def test_every_column_has_its_panel(tmp_path):
   record(tmp_path / 'a', every_column(1.0), lag=0)
   record(tmp_path / 'b', every_column(2.0), lag=1)
-  fig = panels.page(read_groups(tmp_path))
-  assert {p.column for p in panels.PANELS} <= set(metrics_file.COLUMNS)
-  assert titles(fig) == [p.title for p in panels.PANELS]
+  fig = diagnostics_page.page(read_groups(tmp_path))
+  assert {p.column for p in diagnostics_page.PANELS} <= set(metrics_csv.COLUMNS)
+  assert titles(fig) == [p.title for p in diagnostics_page.PANELS]
   assert legend(fig) == ['lag=0 (1 seed)', 'lag=1 (1 seed)']
-  for p in panels.PANELS:
+  for p in diagnostics_page.PANELS:
     if not p.column.endswith(('_histogram', 'wait_seconds')):
       first, second = panel(fig, p.title).lines[:2]
       np.testing.assert_allclose(first.get_xydata(), [[10, 0.25], [20, 0.5]])
@@ -142,7 +137,7 @@ def test_every_column_has_its_panel(tmp_path):
 def test_seeds_are_averaged_and_waits_are_shares_of_the_interval(tmp_path):
   record(tmp_path / 'a', every_column(1.0), seed=0)
   record(tmp_path / 'b', every_column(3.0), seed=1)
-  fig = panels.page(read_groups(tmp_path))
+  fig = diagnostics_page.page(read_groups(tmp_path))
   (entropy,) = panel(fig, 'entropy').lines
   np.testing.assert_allclose(entropy.get_ydata(), [0.5, 1.0])
   (wait,) = panel(fig, 'learner waiting, of its time').lines
@@ -156,7 +151,7 @@ def test_distributions_are_of_the_whole_run_and_all_seeds(tmp_path):
   record(tmp_path / 'a', rows, seed=0)
   rows['policy_lag_histogram'] = ['0 0 0 3', '1']
   record(tmp_path / 'b', rows, seed=1)
-  fig = panels.page(read_groups(tmp_path))
+  fig = diagnostics_page.page(read_groups(tmp_path))
   lags = panel(fig, 'policy lag, whole run').patches[-1].get_data()
   np.testing.assert_allclose(lags.values, np.array([2, 2, 1, 3]) / 8)
   np.testing.assert_allclose(lags.edges, [-0.5, 0.5, 1.5, 2.5, 3.5])
@@ -169,7 +164,7 @@ def test_distributions_are_of_the_whole_run_and_all_seeds(tmp_path):
 def test_an_empty_cell_is_a_gap_of_its_panel(tmp_path):
   rows = every_column(1.0) | {'explained_variance': ['', 0.5], 'kl': ['', '']}
   record(tmp_path / 'run', rows)
-  fig = panels.page(read_groups(tmp_path))
+  fig = diagnostics_page.page(read_groups(tmp_path))
   line = panel(fig, 'explained variance').lines[0]
   np.testing.assert_array_equal(line.get_ydata(), [NAN, 0.5])
   assert 'KL(behaviour || learner)' not in titles(fig)
@@ -178,7 +173,7 @@ def test_an_empty_cell_is_a_gap_of_its_panel(tmp_path):
 def test_what_an_old_run_lacks_is_left_out():
   old = [RESULTS / 'pong', RESULTS / 'pong_lambda_1']
   groups = groups_lib.group(runs_lib.read_all(old))
-  fig = panels.page(groups)
+  fig = diagnostics_page.page(groups)
   assert titles(fig) == [
     'mean return',
     'policy lag (updates), mean',
@@ -200,7 +195,7 @@ def test_a_run_whose_numbers_are_all_zero_has_no_log_scale(tmp_path):
   record(tmp_path / 'run', rows)
   with warnings.catch_warnings():
     warnings.simplefilter('error')
-    fig = panels.page(read_groups(tmp_path))
+    fig = diagnostics_page.page(read_groups(tmp_path))
     fig.draw_without_rendering()
   assert {axes.get_yscale() for axes in fig.axes} == {'linear'}
 
@@ -208,7 +203,7 @@ def test_a_run_whose_numbers_are_all_zero_has_no_log_scale(tmp_path):
 def test_old_and_new_runs_share_a_page_and_their_colours(tmp_path):
   record(tmp_path / 'new', every_column(1.0), lag=5)
   record(tmp_path / 'old', returns([10, 20], [1.0, 2.0]), lag=0)
-  fig = panels.page(read_groups(tmp_path))
+  fig = diagnostics_page.page(read_groups(tmp_path))
   assert [line.get_color() for line in panel(fig, 'mean return').lines] == [
     'C0',
     'C1',
@@ -221,7 +216,7 @@ def test_nothing_is_clipped_or_covered(tmp_path):
     name = 'x' * 130 + str(i)
     record(tmp_path / str(i), returns([1, 2], [1.0, 2.0]), torso=name, lag=i)
   groups = read_groups(tmp_path)
-  for fig in (plot.learning_curves(groups), panels.page(groups)):
+  for fig in (pages.learning_curves(groups), diagnostics_page.page(groups)):
     fig.draw_without_rendering()
     box = fig.legends[0].get_window_extent()
     page = fig.bbox
@@ -230,7 +225,7 @@ def test_nothing_is_clipped_or_covered(tmp_path):
       tight = axes.get_tightbbox()
       assert tight.y1 <= box.y0 and tight.x0 >= 0 and tight.x1 <= page.x1
       assert axes.get_window_extent().height > 100
-  assert len({colors.to_hex(c) for c in curves.colors(groups)}) == 12
+  assert len({colors.to_hex(c) for c in style.colors(groups)}) == 12
 
 
 def run_plot(*args):
@@ -267,4 +262,4 @@ def test_the_script_refuses_in_a_line(tmp_path):
 def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path):
   logdir = record(tmp_path / 'run', returns([1], [1.0]))
   with pytest.raises(config_lib.ConfigError, match='Cannot write to --out='):
-    plot.draw([logdir], logdir / 'config.json' / 'out')
+    pages.draw([logdir], logdir / 'config.json' / 'out')

@@ -5,8 +5,8 @@ import dataclasses
 import json
 
 from experiments import config as config_lib
-from experiments import groups as groups_lib
-from experiments import runs as runs_lib
+from experiments.plotting import groups as groups_lib
+from experiments.plotting import runs as runs_lib
 
 
 def record(logdir, rows, **settings):

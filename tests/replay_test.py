@@ -11,10 +11,9 @@ import pytest
 from agents import batcher
 from agents import replay
 from agents import trajectory
-from experiments import checks
 from experiments import config as config_lib
-from experiments import loggers
 from experiments import train
+from experiments.records import run_logger
 from tests import comparing
 from tests import running
 
@@ -156,17 +155,17 @@ def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
   running.see_one_device(monkeypatch)
   config = replaying_run(tmp_path / 'run')
   with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-    log = loggers.RunLogger.log
+    log = run_logger.RunLogger.log
 
     def interrupted(self, progress):
       log(self, progress)
       if progress.num_updates == 10:
         raise KeyboardInterrupt
 
-    patch.setattr(loggers.RunLogger, 'log', interrupted)
+    patch.setattr(run_logger.RunLogger, 'log', interrupted)
     train.train(config)
   restored, alive = [], []
-  unpack, log = replay.unpack, loggers.RunLogger.log
+  unpack, log = replay.unpack, run_logger.RunLogger.log
 
   def unpacked(packed, device):
     memory = unpack(packed, device)
@@ -179,7 +178,7 @@ def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
     alive.append(sum(x() is not None for x in restored))
 
   monkeypatch.setattr(replay, 'unpack', unpacked)
-  monkeypatch.setattr(loggers.RunLogger, 'log', counting)
+  monkeypatch.setattr(run_logger.RunLogger, 'log', counting)
   train.train(config)
   assert len(restored) > 10 and alive[0] > 10
   assert alive[-1] == 0
@@ -228,4 +227,4 @@ def test_what_cannot_be_replayed_is_refused(changes, sentence):
     'catch', **(dict(envs_per_actor=16) | changes)
   )
   with pytest.raises(config_lib.ConfigError, match=sentence):
-    checks.check(config, 1)
+    config_lib.validate(config, 1)

@@ -8,13 +8,13 @@ import statistics
 
 import pytest
 
-from experiments import ablation_report
 from experiments import config as config_lib
-from experiments import designs
 from experiments import soak
+from experiments.studies import design as design_lib
+from experiments.studies import report as report_lib
 
 KNOWN = {field.name for field in dataclasses.fields(config_lib.Config)}
-RESULTS = pathlib.Path(__file__).parent.parent / 'experiments' / 'results'
+RESULTS = pathlib.Path(__file__).parent.parent / 'results'
 
 
 def read_run(name):
@@ -191,12 +191,12 @@ def read_ablation():
   """The kept results of the full ablation, in its order."""
   with open(RESULTS / 'ablation' / 'results.csv', newline='') as file:
     rows = list(csv.DictReader(file))
-  fields = designs.Trial._fields[:-1]
+  fields = design_lib.Trial._fields[:-1]
   finals = {
     tuple(row[name] for name in fields): float(row['final_return'])
     for row in rows
   }
-  trials = designs.trials(designs.FULL)
+  trials = design_lib.trials(design_lib.FULL)
   assert len(rows) == len(trials)
   return [(trial, finals[tuple(map(str, trial[:-1]))]) for trial in trials]
 
@@ -204,6 +204,6 @@ def read_ablation():
 def test_the_ablations_tables_are_of_its_runs():
   results, folder = read_ablation(), RESULTS / 'ablation'
   page = (folder / 'ablation.md').read_text()
-  assert ablation_report.page(results) == page
+  assert report_lib.page(results) == page
   runs = (folder / 'results.csv').read_text()
-  assert ablation_report.table_of_runs(results) == runs
+  assert report_lib.table_of_runs(results) == runs

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from agents import checkpoint
 from experiments import config as config_lib
 from experiments import train
+from experiments.training import checkpoint
 from tests import comparing
 
 FORKS = multiprocessing.get_context('forkserver')

@@ -8,10 +8,10 @@ import optax
 
 from agents import learner
 from agents import parameter_store
-from experiments import acting
 from experiments import config as config_lib
-from experiments import parts
-from experiments import run_state
+from experiments.training import builders
+from experiments.training import pipeline as pipeline_lib
+from experiments.training import run_state
 import vtrace
 
 UNROLL_LENGTH, NUM_ACTORS = 4, 3
@@ -51,11 +51,11 @@ def see_one_device(monkeypatch):
 def pipeline(worlds, agent, params, **settings):
   """Actors running on `worlds`; gives (queue, store)."""
   config = config_for(num_actors=len(worlds), **settings)
-  queue = parts.make_queue(config)
+  queue = builders.make_queue(config)
   store = parameter_store.ParameterStore(max(config.lag, 0))
   store.publish(0, params)
   run = run_state.initial(config, None, jax.random.key(0))
-  with acting.acting(config, agent, worlds, run, queue, store):
+  with pipeline_lib.acting(config, agent, worlds, run, queue, store):
     yield queue, store
 
 
@@ -72,7 +72,7 @@ def learning(queue, store, agent, batch_size=2):
   )
   return learner.learn(
     learner.init(agent, optimizer, jax.random.key(0), devices),
-    parts.make_batches(config_for(batch_size=batch_size), queue, devices),
+    builders.make_batches(config_for(batch_size=batch_size), queue, devices),
     learner.parallelize(update, devices),
     store.publish,
     check=queue.raise_if_failed,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import config as config_lib
-from experiments import curves
-from experiments import plot
-from experiments import runs as runs_lib
+from experiments.plotting import pages
+from experiments.plotting import runs as runs_lib
+from experiments.plotting import style
 from tests import recorded
 
 NAN = float('nan')
@@ -103,7 +103,7 @@ def test_a_band_by_hand():
   a = np.array([0.0, 10.0, 20.0]), np.array([0.0, 10.0, 0.0])
   b = np.array([5.0, 15.0, 40.0]), np.array([1.0, 3.0, 9.0])
   c = np.array([0.0, 40.0]), np.array([3.0, 3.0])
-  band = curves.band([a, b, c])
+  band = style.band([a, b, c])
   np.testing.assert_array_equal(band.frames, [0, 5, 10, 15, 20, 40])
   # a: 0 5 10 5 0 -, b: - 1 2 3 4.2 9, c: 3 everywhere.
   np.testing.assert_allclose(band.mean, [NAN, 3, 5, 11 / 3, 2.4, NAN])
@@ -115,7 +115,7 @@ def test_a_gap_of_one_run_is_a_gap_of_the_band():
   frames = np.arange(6.0)
   a = frames, np.array([NAN, 2.0, NAN, 4.0, 6.0, 8.0])
   b = np.array([0.0, 2.5, 5.0]), np.array([0.0, 2.5, 5.0])
-  band = curves.band([a, b])
+  band = style.band([a, b])
   np.testing.assert_array_equal(band.frames, [0, 1, 2, 2.5, 3, 4, 5])
   np.testing.assert_allclose(
     band.mean, [NAN, 1.5, NAN, NAN, 3.5, 5.0, 6.5], rtol=1e-12
@@ -157,5 +157,5 @@ def broken(tmp_path, name, text):
 )
 def test_what_cannot_be_drawn_gets_a_sentence(prepare, sentence, tmp_path):
   with pytest.raises(config_lib.ConfigError, match=sentence):
-    plot.draw(prepare(tmp_path), tmp_path / 'out')
+    pages.draw(prepare(tmp_path), tmp_path / 'out')
   assert not (tmp_path / 'out').exists()

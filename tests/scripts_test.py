@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from agents import checkpoint
-from agents import waiting
-from experiments import launch
+from agents import polling
+from experiments import cli
 from experiments import train
+from experiments.training import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
 REQUIRED_COLUMNS = {
@@ -183,10 +183,10 @@ def test_a_log_directory_that_cannot_be_written(tmp_path):
 
 def test_a_deadline_that_passes_ends_with_a_sentence(monkeypatch, capsys):
   def stuck(config):
-    raise waiting.Timeout('Actor 0 waited.')
+    raise polling.Timeout('Actor 0 waited.')
 
   monkeypatch.setattr(train, 'train', stuck)
-  monkeypatch.setattr(launch, 'config_from_flags', lambda: None)
+  monkeypatch.setattr(cli, 'config_from_flags', lambda: None)
   with pytest.raises(SystemExit) as info:
     train.main()
   assert info.value.code == 1

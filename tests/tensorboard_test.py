@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from experiments import metrics_file
-from experiments import tensorboard
+from experiments.records import metrics_csv
+from experiments.records import tensorboard
 from tests import events
 
 
 def make_row(frames, **cells):
-  row = dict.fromkeys(metrics_file.COLUMNS, '0.5')
+  row = dict.fromkeys(metrics_csv.COLUMNS, '0.5')
   return row | {
     'num_frames': str(frames),
     'wall_time': '1000000123',
@@ -33,7 +33,7 @@ def test_every_column_is_a_tag_but_what_is_empty(tmp_path):
   )
   assert values['kl'] == [(40, 0.5), (80, 0.25)]
   assert values['mean_return'] == [(40, 0.5)]
-  assert values.keys() == set(metrics_file.COLUMNS) - {
+  assert values.keys() == set(metrics_csv.COLUMNS) - {
     'num_frames',
     'wall_time',
   }

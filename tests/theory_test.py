@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import tabular
+from experiments.studies import tabular_mdp
 from vtrace import corrections
 
 CASES = (
@@ -21,18 +21,18 @@ CASES = (
 def test_iterating_lands_on_the_value_of_the_clipped_policy(
   seed, rho_bar, c_bar, lambda_
 ):
-  world = tabular.make_world(seed)
-  apply = tabular.operator(
+  world = tabular_mdp.make_world(seed)
+  apply = tabular_mdp.operator(
     world,
     corrections.vtrace,
     clip_rho_threshold=rho_bar,
     clip_c_threshold=c_bar,
     lambda_=lambda_,
   )
-  v = tabular.fixed_point(apply)
+  v = tabular_mdp.fixed_point(apply)
   np.testing.assert_allclose(
     v,
-    tabular.value_of(world, tabular.clipped_policy(world, rho_bar)),
+    tabular_mdp.value_of(world, tabular_mdp.clipped_policy(world, rho_bar)),
     atol=1e-4,
   )
 
@@ -40,8 +40,8 @@ def test_iterating_lands_on_the_value_of_the_clipped_policy(
 @pytest.mark.parametrize('rho_bar,c_bar,lambda_', CASES)
 @pytest.mark.parametrize('seed', range(3))
 def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
-  world = tabular.make_world(seed)
-  apply = tabular.operator(
+  world = tabular_mdp.make_world(seed)
+  apply = tabular_mdp.operator(
     world,
     corrections.vtrace,
     clip_rho_threshold=rho_bar,
@@ -51,19 +51,19 @@ def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
   rhos = world.pi / world.mu
   rhos = rhos if rho_bar is None else np.minimum(rho_bar, rhos)
   beta = np.min(np.sum(world.mu * rhos, axis=1))
-  eta = 1 - (1 - tabular.GAMMA) * beta
+  eta = 1 - (1 - tabular_mdp.GAMMA) * beta
   rng = np.random.default_rng(seed)
   for _ in range(20):
-    v, w = rng.normal(size=(2, tabular.STATES))
+    v, w = rng.normal(size=(2, tabular_mdp.STATES))
     apart = np.max(np.abs(apply(v) - apply(w)))
     assert apart <= eta * np.max(np.abs(v - w)) + 1e-5
 
 
 def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
-  world = tabular.make_world(0)
-  clipped = tabular.value_of(world, tabular.clipped_policy(world, 0.5))
+  world = tabular_mdp.make_world(0)
+  clipped = tabular_mdp.value_of(world, tabular_mdp.clipped_policy(world, 0.5))
   for policy in (world.mu, world.pi):
-    assert np.max(np.abs(clipped - tabular.value_of(world, policy))) > 1e-2
+    assert np.max(np.abs(clipped - tabular_mdp.value_of(world, policy))) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,11 @@ def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
 @pytest.mark.parametrize('lambda_', (1.0, 0.7))
 @pytest.mark.parametrize('seed', range(3))
 def test_the_other_corrections_learn_the_value_of_mu(seed, lambda_, correction):
-  world = tabular.make_world(seed)
-  v = tabular.fixed_point(tabular.operator(world, correction, lambda_=lambda_))
-  np.testing.assert_allclose(v, tabular.value_of(world, world.mu), atol=1e-4)
-  assert np.max(np.abs(v - tabular.value_of(world, world.pi))) > 1e-2
+  world = tabular_mdp.make_world(seed)
+  v = tabular_mdp.fixed_point(
+    tabular_mdp.operator(world, correction, lambda_=lambda_)
+  )
+  np.testing.assert_allclose(
+    v, tabular_mdp.value_of(world, world.mu), atol=1e-4
+  )
+  assert np.max(np.abs(v - tabular_mdp.value_of(world, world.pi))) > 1e-2

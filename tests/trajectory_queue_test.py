@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from agents import polling
 from agents import trajectory_queue
-from agents import waiting
 
 
 def test_a_ring_is_first_in_first_out_and_bounded():
@@ -97,20 +97,20 @@ def test_a_dead_actor_raises_in_the_reader_with_its_error():
 
 def test_every_wait_has_a_deadline():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.05)
-  with pytest.raises(waiting.Timeout, match='waited for actor 0'):
+  with pytest.raises(polling.Timeout, match='waited for actor 0'):
     queue.get()
   queue.put(0, 'a')
-  with pytest.raises(waiting.Timeout, match='Actor 0 waited'):
+  with pytest.raises(polling.Timeout, match='Actor 0 waited'):
     queue.put(0, 'b')
 
 
 def test_a_long_wait_looks_ever_less_often(monkeypatch):
-  naps, sleep = [], waiting.time.sleep
+  naps, sleep = [], polling.time.sleep
   monkeypatch.setattr(
-    waiting.time, 'sleep', lambda nap: (naps.append(nap), sleep(nap))
+    polling.time, 'sleep', lambda nap: (naps.append(nap), sleep(nap))
   )
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.1)
-  with pytest.raises(waiting.Timeout):
+  with pytest.raises(polling.Timeout):
     queue.get()
   assert naps == sorted(naps)
   assert naps[0] == 2e-4 and naps[-1] == 2e-3
@@ -118,6 +118,6 @@ def test_a_long_wait_looks_ever_less_often(monkeypatch):
 
 def test_an_actors_own_deadline_stays_one():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=20)
-  queue.fail(0, waiting.Timeout('Actor 0 waited.'))
-  with pytest.raises(waiting.Timeout, match='Actor 0 waited'):
+  queue.fail(0, polling.Timeout('Actor 0 waited.'))
+  with pytest.raises(polling.Timeout, match='Actor 0 waited'):
     queue.get()

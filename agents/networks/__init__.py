@@ -1,0 +1,1 @@
+"""Networks: torso, core, heads, and the distribution that reads them."""

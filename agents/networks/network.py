@@ -1,0 +1,153 @@
+"""Networks: torso, then core, then heads, over `[T, B]` arrival rows.
+
+A network sees a row as the paper's agents do: the observation and, where it has
+a recurrent core, the last reward and the last action beside it.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import functools
+from typing import Any
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from agents import trajectory
+from agents.networks import torsos
+from agents.networks.cpu_gradients import conv
+
+Array = jax.Array
+
+_LAYERS = (conv.Conv2D, hk.ConvND, hk.Linear)  # What multiplies.
+
+
+class NetworkOutput(NamedTuple):
+  """Both heads."""
+
+  policy: Array  # [T, B, num_outputs]: what the distribution understands.
+  value: Array  # [T, B]: V(x).
+
+
+class Network(NamedTuple):
+  """Pure functions of a network."""
+
+  # (key, rows, core_state) -> params
+  init: Callable[..., Any]
+  # (params, rows, core_state) -> (NetworkOutput, core_state)
+  unroll: Callable[..., Any]
+  # batch size -> core_state [B, ...]
+  initial_state: Callable[[int], Any]
+
+
+def make_network(
+  torso: torsos.Torso,
+  num_outputs: int,
+  num_actions: int,
+  *,
+  use_lstm: bool,
+  compute_dtype: Any = jnp.float32,
+) -> Network:
+  """Puts a torso, a core and the two linear heads together.
+
+  An observation that is a dict with an 'instruction' (`torsos.hash_words`) has
+  it encoded beside the torso, which is given the rest.
+
+  Args:
+    torso: maps observations `[N, ...]` to features `[N, F]`.
+    num_outputs: size of the policy head.
+    num_actions: how many values the last action takes.
+    use_lstm: whether the core is an LSTM of 256 or nothing.
+    compute_dtype: what the layers of torso and core compute in; parameters,
+      heads and the core's state stay float32.
+  """
+
+  def features_of(rows: trajectory.Row, core_state: Any):
+    features = hk.BatchApply(functools.partial(_encode, torso))(
+      rows.timestep.observation
+    )
+    if not use_lstm:
+      return features, core_state
+    core_input = _core_input(features, rows, num_actions)
+    should_reset = trajectory.is_first(rows.timestep)
+    return hk.dynamic_unroll(
+      hk.ResetCore(hk.LSTM(256)), (core_input, should_reset), core_state
+    )
+
+  def unroll(rows: trajectory.Row, core_state: Any):
+    with _computing_in(compute_dtype):
+      features, core_state = features_of(rows, core_state)
+    features = features.astype(jnp.float32)
+    output = NetworkOutput(
+      policy=hk.Linear(num_outputs, name='policy_head')(features),
+      value=hk.Linear(1, name='baseline_head')(features)[..., 0],
+    )
+    return output, core_state
+
+  def initial_state(batch_size: int):
+    return hk.LSTM(256).initial_state(batch_size) if use_lstm else ()
+
+  unroll = hk.without_apply_rng(hk.transform(unroll))
+  initial_state = hk.without_apply_rng(hk.transform(initial_state))
+  return Network(
+    init=unroll.init,
+    unroll=unroll.apply,
+    initial_state=lambda batch_size: initial_state.apply({}, batch_size),
+  )
+
+
+@contextlib.contextmanager
+def _computing_in(dtype: Any) -> Iterator[None]:
+  """Layers read their float32 parameters, and their inputs, as `dtype`."""
+
+  def create(next_creator, shape, dtype_, init, context):
+    del dtype_, context
+    return next_creator(shape, jnp.float32, init)
+
+  def get(next_getter, value, context):
+    del context
+    return next_getter(value).astype(dtype)
+
+  def call(method, args, kwargs, context):
+    if (
+      isinstance(context.module, _LAYERS) and context.method_name == '__call__'
+    ):
+      # Bytes stay bytes: the convolution knows them.
+      args = tuple(x if x.dtype == jnp.uint8 else x.astype(dtype) for x in args)
+    return method(*args, **kwargs)
+
+  with (
+    hk.custom_creator(create),
+    hk.custom_getter(get),
+    hk.intercept_methods(call),
+  ):
+    yield
+
+
+def _encode(torso: torsos.Torso, observation: Any) -> Array:
+  """Observations `[N, ...]` to features, those of an instruction last."""
+  if not isinstance(observation, dict):
+    return torso(observation)
+  rest = {k: v for k, v in observation.items() if k != 'instruction'}
+  features = torso(next(iter(rest.values())) if len(rest) == 1 else rest)
+  if 'instruction' not in observation:
+    return features
+  instruction = torsos.instruction_torso(observation['instruction'])
+  return jnp.concatenate([features, instruction], axis=-1)
+
+
+def _core_input(
+  features: Array, rows: trajectory.Row, num_actions: int
+) -> Array:
+  """Features, the last reward in [-1, 1], and the last action, one-hot.
+
+  An episode's first row has no last action: its one-hot is zero.
+  """
+  last_reward = jnp.clip(rows.timestep.reward, -1.0, 1.0)[..., None]
+  last_action = jax.nn.one_hot(rows.action, num_actions)
+  first = trajectory.is_first(rows.timestep)[..., None]
+  return jnp.concatenate(
+    [features, last_reward, jnp.where(first, 0.0, last_action)], axis=-1
+  )

@@ -1,0 +1,1 @@
+"""The pipeline check: what the learner received against what happened."""

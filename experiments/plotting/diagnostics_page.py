@@ -1,0 +1,233 @@
+"""A page of the diagnostics of off-policy learning, in small multiples.
+
+A panel for each quantity, a colour for each group of runs. What no run has
+recorded, as those of an older version, has no panel.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import functools
+from typing import Any
+from typing import NamedTuple
+
+from matplotlib import axes as axes_lib
+from matplotlib import figure
+from matplotlib import ticker
+import numpy as np
+
+from experiments.plotting import groups as groups_lib
+from experiments.plotting import runs as runs_lib
+from experiments.plotting import style
+import vtrace
+
+_MOST_COLUMNS = 4
+
+Axes = axes_lib.Axes
+
+
+def page(groups: Sequence[groups_lib.Group]) -> figure.Figure:
+  """Draws every panel of `PANELS` that a run has numbers for."""
+  runs = [run for group in groups for run in group.runs]
+  panels = [p for p in PANELS if any(run.has(p.column) for run in runs)]
+  columns = min(_MOST_COLUMNS, max(1, int(np.ceil(len(panels) ** 0.5))))
+  num_rows = max(1, -(-len(panels) // columns))
+  fig = figure.Figure(
+    figsize=(3.4 * columns, 2.2 * num_rows), layout='constrained'
+  )
+  grid = fig.add_gridspec(num_rows, columns)
+  for i, panel in enumerate(panels):
+    axes = fig.add_subplot(grid[i // columns, i % columns])
+    _draw(axes, panel, groups)
+    if i + columns >= len(panels) and not panel.xlabel:
+      axes.set_xlabel('environment frames', fontsize='small')
+  if panels:
+    style.add_legend(fig, groups)
+  else:
+    fig.text(0.5, 0.5, 'no rows yet', ha='center')
+  return fig
+
+
+def _draw(
+  axes: Axes, panel: 'Panel', groups: Sequence[groups_lib.Group]
+) -> None:
+  axes.set_title(panel.title, fontsize='medium')
+  axes.tick_params(labelsize='small')
+  style.set_style(axes)
+  for group, color in zip(groups, style.colors(groups)):
+    runs = [run for run in group.runs if run.has(panel.column)]
+    if runs:
+      panel.draw(axes, runs, panel.column, color)
+  if panel.xlabel:
+    axes.set_xlabel(panel.xlabel, fontsize='small')
+  else:
+    style.set_frames_axis(axes, 5)
+  panel.look(axes)
+
+
+def _mean(
+  axes: Axes,
+  runs: Sequence[runs_lib.Run],
+  column: str,
+  color: Any,
+  values: Callable[[runs_lib.Run, str], np.ndarray] = runs_lib.Run.column,
+) -> None:
+  """The mean over the runs."""
+  band = style.band([(run.frames, values(run, column)) for run in runs])
+  style.draw_line(axes, band.frames, band.mean, color=color, linewidth=1.1)
+
+
+def _share_of_time(run: runs_lib.Run, column: str) -> np.ndarray:
+  """Of the seconds since the row before."""
+  seconds = np.diff(run.column('seconds'), prepend=0.0)
+  return run.column(column) / np.where(seconds > 0.0, seconds, np.nan)
+
+
+def _distribution(
+  axes: Axes,
+  runs: Sequence[runs_lib.Run],
+  column: str,
+  color: Any,
+  edges: Callable[[int], np.ndarray],
+) -> None:
+  """Shares of the bins, over all rows of all runs."""
+  histograms = [run.histogram(column) for run in runs]
+  sums = np.zeros(max(map(len, histograms)))
+  for histogram in histograms:
+    sums[: len(histogram)] += histogram
+  shares = sums / max(sums.sum(), 1.0)
+  where = edges(len(sums))
+  axes.stairs(shares, where, color=color, fill=True, alpha=0.1, linewidth=0)
+  axes.stairs(shares, where, color=color, linewidth=1.1)
+
+
+def _lag_edges(num_bins: int) -> np.ndarray:
+  """Lags are whole numbers, from 0."""
+  return np.arange(num_bins + 1) - 0.5
+
+
+def _log_rho_edges(num_bins: int) -> np.ndarray:
+  """As `vtrace.diagnostics` has them, and a bin's width beyond either end."""
+  del num_bins
+  first, second, *_, last = vtrace.LOG_RHO_EDGES
+  width = second - first
+  return np.array([first - width, *vtrace.LOG_RHO_EDGES, last + width])
+
+
+def _plain(axes: Axes) -> None:
+  """As matplotlib has it."""
+
+
+def _from_zero(axes: Axes) -> None:
+  """With room for lines that lie on either end."""
+  highest = max(axes.dataLim.y1, 0.0) or 1.0
+  axes.set_ylim(-0.03 * highest, 1.06 * highest)
+
+
+def _thousands(axes: Axes) -> None:
+  axes.yaxis.set_major_formatter(ticker.EngFormatter(sep=''))
+  _from_zero(axes)
+
+
+def _percent(axes: Axes) -> None:
+  axes.yaxis.set_major_formatter(lambda share, _: f'{100 * share:.6g}%')
+
+
+def _percent_from_zero(axes: Axes) -> None:
+  _percent(axes)
+  _from_zero(axes)
+
+
+def _signed(axes: Axes) -> None:
+  axes.axhline(0.0, color='0.6', linewidth=0.8, zorder=1)
+
+
+def _explained(axes: Axes) -> None:
+  """What is worse than nothing need not be told apart."""
+  axes.set_ylim(max(-1.0, axes.get_ylim()[0]), 1.05)
+  _signed(axes)
+
+
+def _log(axes: Axes) -> None:
+  """Powers of ten, and the fewer they are, the more between them."""
+  if not _set_log_scale(axes, nonpositive='mask'):
+    return
+  low, high = axes.get_ylim()
+  decades = np.log10(high / low)
+  subs = (1, 1.5, 2, 3, 5, 7) if decades < 1 else (1, 2, 5)
+  axes.yaxis.set_major_locator(
+    ticker.LogLocator(subs=subs if decades < 2 else (1,))
+  )
+  axes.yaxis.set_major_formatter('{x:g}')
+  axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _set_log_scale(axes: Axes, nonpositive: str) -> bool:
+  """Unless nothing on it is positive."""
+  possible = bool(np.isfinite(axes.dataLim.minposy))
+  if possible:
+    axes.set_yscale('log', nonpositive=nonpositive)
+  return possible
+
+
+def _lags(axes: Axes) -> None:
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+  _percent_from_zero(axes)
+
+
+def _log_rhos(axes: Axes) -> None:
+  """A log scale, for the tails are what matters."""
+  _set_log_scale(axes, nonpositive='clip')
+  _percent(axes)
+  axes.set_xticks([-2, -1, 0, 1, 2])
+
+
+class Panel(NamedTuple):
+  """How a column is drawn."""
+
+  title: str
+  column: str
+  look: Callable[[Axes], None] = _plain
+  draw: Callable[..., None] = _mean
+  xlabel: str = ''  # Empty: environment frames.
+
+
+PANELS = (
+  Panel('mean return', 'mean_return'),
+  Panel('policy lag (updates), mean', 'policy_lag', _from_zero),
+  Panel(
+    'policy lag, whole run',
+    'policy_lag_histogram',
+    _lags,
+    functools.partial(_distribution, edges=_lag_edges),
+    'updates',
+  ),
+  Panel('frames per second', 'frames_per_second', _thousands),
+  Panel('log importance weight, mean', 'log_rho', _signed),
+  Panel(
+    'log importance weight, whole run',
+    'log_rho_histogram',
+    _log_rhos,
+    functools.partial(_distribution, edges=_log_rho_edges),
+    'the outermost bins hold all beyond',
+  ),
+  Panel('weights clipped at rho_bar', 'rho_clipped', _percent_from_zero),
+  Panel('weights clipped at c_bar', 'c_clipped', _percent_from_zero),
+  Panel('effective sample size', 'effective_sample_size', _percent),
+  Panel('KL(behaviour || learner)', 'kl', _from_zero),
+  Panel('explained variance', 'explained_variance', _explained),
+  Panel('entropy', 'entropy'),
+  Panel('gradient norm', 'grad_norm', _log),
+  Panel('update norm', 'update_norm', _log),
+  Panel(
+    'learner waiting, of its time',
+    'learner_wait_seconds',
+    _percent_from_zero,
+    functools.partial(_mean, values=_share_of_time),
+  ),
+  Panel(
+    'actors waiting, of their time',
+    'actor_wait_seconds',
+    _percent_from_zero,
+    functools.partial(_mean, values=_share_of_time),
+  ),
+)

@@ -1,0 +1,1 @@
+"""Measuring where the time of a training run goes."""

@@ -1,0 +1,42 @@
+"""The machine that something was measured on, and the versions of what ran."""
+
+import contextlib
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+import psutil
+
+from experiments.training import builders
+
+_PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
+
+
+def describe() -> dict[str, Any]:
+  """The machine, and what runs on it."""
+  devices = jax.local_devices()
+  return {
+    'cpu': _cpu(),
+    'num_cores': builders.num_cores(),
+    'memory_gib': round(psutil.virtual_memory().total / 2**30, 1),
+    'device': devices[0].device_kind,
+    'num_devices': len(devices),
+    'python': platform.python_version(),
+  } | {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str | None:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:  # As EnvPool may be.
+    return None
+
+
+def _cpu() -> str:
+  """The processor's name, where the system tells it."""
+  with contextlib.suppress(OSError, StopIteration):
+    with open('/proc/cpuinfo') as file:
+      line = next(line for line in file if line.startswith('model name'))
+    return line.split(':')[1].strip()
+  return platform.processor() or platform.machine()

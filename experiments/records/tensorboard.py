@@ -1,0 +1,71 @@
+"""Rows of metrics as TensorBoard's events.
+
+Written in the thread that calls, and flushed: tensorboardX's own SummaryWriter
+leaves it to a thread that dies on a full disk, and then waits for it for ever.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from tensorboardX import event_file_writer
+from tensorboardX import summary
+from tensorboardX.proto import event_pb2
+
+from experiments.records import metrics_csv
+import vtrace
+
+
+class Events:
+  """An events file in a log directory, in place of those before it."""
+
+  def __init__(self, logdir: pathlib.Path):
+    for old in logdir.glob('events.out.tfevents.*'):
+      old.unlink()
+    self._writer = event_file_writer.EventsWriter(str(logdir / 'events'))
+
+  def add(self, row: dict[str, str]) -> None:
+    """Takes a row of metrics.csv; an empty cell is left out.
+
+    From what is written there, so that events written anew are the same.
+    """
+    event = event_pb2.Event(
+      step=int(row['num_frames']),
+      wall_time=metrics_csv.number(row['wall_time']),
+    )
+    for name, text in row.items():
+      if name in metrics_csv.HISTOGRAMS:
+        counts = metrics_csv.counts(text)
+        event.summary.MergeFrom(_histogram(name, counts))
+      elif name not in ('num_frames', 'wall_time'):
+        value = metrics_csv.number(text)
+        if np.isfinite(value):
+          event.summary.MergeFrom(summary.scalar(name, value))
+    self._writer.write_event(event)
+
+  def flush(self) -> None:
+    """Writes what was taken."""
+    self._writer.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._writer.close()
+
+
+def _histogram(name: str, counts: np.ndarray) -> Any:
+  """Counts `[bins]`, of lags 0, 1, 2, ... or between V-trace's edges."""
+  limits = np.arange(len(counts)) + 0.5
+  if name == 'log_rho_histogram':
+    edges = vtrace.LOG_RHO_EDGES
+    limits = np.array([*edges, 2 * edges[-1] - edges[-2]])
+  centres = limits - (limits[-1] - limits[-2] if len(limits) > 1 else 1.0) / 2
+  return summary.histogram_raw(
+    name,
+    min=float(centres[0]),
+    max=float(centres[-1]),
+    num=int(np.sum(counts)),
+    sum=float(np.sum(centres * counts)),
+    sum_squares=float(np.sum(np.square(centres) * counts)),
+    bucket_limits=limits.tolist(),
+    bucket_counts=counts.tolist(),
+  )

@@ -1,0 +1,1 @@
+"""Comparisons over many runs, and exact studies on small MDPs."""

@@ -1,0 +1,213 @@
+"""An ablation's results as tables and figures: those of the paper.
+
+`ablation.md` has table 2 and the numbers of figure E.1, `results.csv` every
+run; `stability.png` is figure 4, `lag.png` figure E.1.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+import csv
+import io
+import pathlib
+from typing import Any
+
+from matplotlib import axes as axes_lib
+from matplotlib import figure
+import numpy as np
+
+from experiments.plotting import style
+from experiments.records import atomic_file
+from experiments.studies import confidence
+from experiments.studies import design as design_lib
+
+NAMES = {
+  'vtrace': 'V-trace',
+  'one_step': '1-step',
+  'epsilon': 'epsilon',
+  'none': 'none',
+}
+_SAMPLED = ('learning_rate', 'entropy_cost', 'rmsprop_epsilon')
+_PANEL = (3.2, 2.8)  # Inches.
+
+
+def write(results: Sequence[confidence.Result], folder: pathlib.Path) -> None:
+  """Writes all of it into `folder`; what is missing is left out."""
+  texts = {'results.csv': table_of_runs(results), 'ablation.md': page(results)}
+  for name, text in texts.items():
+    with atomic_file.replacing(folder / name) as file:
+      file.write_text(text)
+  for name, draw in (('stability.png', stability), ('lag.png', lags)):
+    with atomic_file.replacing(folder / name) as file:
+      draw(results).savefig(file, dpi=style.DPI)
+
+
+def table_of_runs(results: Sequence[confidence.Result]) -> str:
+  """Every run, as CSV."""
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  fields = design_lib.Trial._fields[:-1]
+  writer.writerow([*fields, *_SAMPLED, 'num_frames', 'final_return'])
+  for trial, final in sorted(results, key=lambda result: result[0].name):
+    values = [getattr(trial.config, name) for name in _SAMPLED]
+    values = [f'{value:.6g}' for value in values]
+    writer.writerow(
+      [*trial[:-1], *values, trial.config.num_frames, f'{final:.6g}']
+    )
+  return text.getvalue()
+
+
+def page(results: Sequence[confidence.Result]) -> str:
+  """The tables, as Markdown."""
+  lines = [
+    '## The best three of the samples',
+    '',
+    'Final returns, with 95% of what resampling the samples gives: table 2.',
+    '',
+    *_markdown(_best_rows(results)),
+    '',
+    '![Final returns of all samples](stability.png)',
+    '',
+    '## Policy lag',
+    '',
+    'Final returns, means of the seeds with 95% intervals: figure E.1.',
+    '',
+    *_markdown(_lag_rows(results)),
+    '',
+    '![Final return against policy lag](lag.png)',
+  ]
+  return '\n'.join(lines) + '\n'
+
+
+def stability(results: Sequence[confidence.Result]) -> figure.Figure:
+  """Final returns of all samples, from high to low: figure 4."""
+  sampled = [r for r in results if design_lib.is_sampled(r[0])]
+  tasks, rows = _in_order(sampled, 'task'), _in_order(sampled, 'has_replay')
+  fig, panels = _panels(len(rows), len(tasks))
+  for row, has_replay in zip(panels, rows):
+    for axes, task in zip(row, tasks):
+      for i, correction in enumerate(design_lib.CORRECTIONS):
+        finals = _finals(
+          sampled, task=task, has_replay=has_replay, correction=correction
+        )
+        ranks = np.arange(1, len(finals) + 1)
+        axes.plot(ranks, sorted(finals)[::-1], '.-', color=f'C{i}')
+      replay = ', replay' if has_replay else ''
+      _finish(axes, f'{task}{replay}', 'sample, best first')
+  _add_legend(fig)
+  return fig
+
+
+def lags(results: Sequence[confidence.Result]) -> figure.Figure:
+  """Final return against policy lag, with intervals: figure E.1."""
+  lagged = [r for r in results if not design_lib.is_sampled(r[0])]
+  tasks, all_lags = _in_order(lagged, 'task'), _in_order(lagged, 'lag')
+  fig, panels = _panels(1, len(tasks))
+  for axes, task in zip(panels[0], tasks):
+    for i, correction in enumerate(design_lib.CORRECTIONS):
+      points = [
+        confidence.mean(finals)
+        for lag in all_lags
+        if (
+          finals := _finals(lagged, task=task, lag=lag, correction=correction)
+        )
+      ]
+      # Side by side: intervals would hide one another.
+      places = np.arange(len(points)) + 0.08 * (i - 1.5)
+      means = np.array([point.value for point in points])
+      apart = [
+        [p.value - p.low for p in points],
+        [p.high - p.value for p in points],
+      ]
+      axes.errorbar(places, means, apart, fmt='.-', color=f'C{i}', capsize=2)
+    axes.set_xticks(range(len(all_lags)), [str(lag) for lag in all_lags])
+    _finish(axes, task, 'policy lag in updates')
+  _add_legend(fig)
+  return fig
+
+
+def _best_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
+  sampled = [r for r in results if design_lib.is_sampled(r[0])]
+  tasks = _in_order(sampled, 'task')
+  yield ['replay', 'correction', *tasks]
+  for has_replay in _in_order(sampled, 'has_replay'):
+    for correction in design_lib.CORRECTIONS:
+      cells = [
+        _finals(
+          sampled, task=task, has_replay=has_replay, correction=correction
+        )
+        for task in tasks
+      ]
+      best = [
+        confidence.mean_of_best(finals) if finals else '' for finals in cells
+      ]
+      yield ['yes' if has_replay else 'no', NAMES[correction], *best]
+
+
+def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
+  lagged = [r for r in results if not design_lib.is_sampled(r[0])]
+  all_lags = _in_order(lagged, 'lag')
+  yield ['task', 'correction', *(f'lag {lag}' for lag in all_lags)]
+  for task in _in_order(lagged, 'task'):
+    finals = {
+      correction: [
+        _finals(lagged, task=task, lag=lag, correction=correction)
+        for lag in all_lags
+      ]
+      for correction in design_lib.CORRECTIONS
+    }
+    for correction, cells in finals.items():
+      means = [confidence.mean(cell) if cell else '' for cell in cells]
+      yield [task, NAMES[correction], *means]
+    pairs = zip(finals['vtrace'], finals['none'])
+    gains = [confidence.difference(*p) if all(p) else '' for p in pairs]
+    yield [task, 'V-trace above none', *gains]
+
+
+def _finals(results: Sequence[confidence.Result], **wanted: Any) -> list[float]:
+  """Final returns of the trials with these values."""
+  return [
+    final
+    for trial, final in results
+    if all(getattr(trial, name) == value for name, value in wanted.items())
+  ]
+
+
+def _in_order(results: Sequence[confidence.Result], name: str) -> list[Any]:
+  """The different values of a field: numbers rising, tasks as they came."""
+  values = list(dict.fromkeys(getattr(trial, name) for trial, _ in results))
+  return values if name == 'task' else sorted(values)
+
+
+def _markdown(rows: Iterator[list[Any]]) -> list[str]:
+  header, *rest = ([str(cell) for cell in row] for row in rows)
+  lines = [header, ['---'] * len(header), *rest]
+  return [f'| {" | ".join(line)} |' for line in lines]
+
+
+def _panels(rows: int, columns: int) -> tuple[figure.Figure, np.ndarray]:
+  width, height = _PANEL
+  size = width * max(columns, 1), height * max(rows, 1) + 0.4
+  fig = figure.Figure(figsize=size, layout='constrained')
+  axes = fig.subplots(max(rows, 1), max(columns, 1), squeeze=False)
+  return fig, axes
+
+
+def _finish(axes: axes_lib.Axes, title: str, of: str) -> None:
+  axes.set_title(title, fontsize='medium')
+  axes.set_xlabel(of)
+  axes.set_ylabel('final return')
+  style.set_style(axes)
+
+
+def _add_legend(fig: figure.Figure) -> None:
+  handles = [
+    axes_lib.Axes.plot(fig.axes[0], [], [], color=f'C{i}')[0]
+    for i in range(len(design_lib.CORRECTIONS))
+  ]
+  fig.legend(
+    handles,
+    [NAMES[correction] for correction in design_lib.CORRECTIONS],
+    loc='outside upper left',
+    ncols=len(handles),
+    frameon=False,
+  )

@@ -1,0 +1,28 @@
+"""Our max-pooling is Haiku's: value, and gradient even where pixels tie."""
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents.networks.cpu_gradients import max_pool as max_pool_lib
+
+
+@pytest.mark.parametrize('height,width', ((84, 84), (21, 11), (6, 7), (1, 2)))
+def test_equals_haiku(height, width):
+  keys = jax.random.split(jax.random.key(0), 2)
+  # Few values: most windows have several maxima, and the first counts.
+  x = jax.random.randint(keys[0], (3, height, width, 5), -2, 2)
+  x = x.astype(jnp.float32)
+  theirs, pull_back = jax.vjp(
+    lambda x: hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), 'SAME'), x
+  )
+  ours, our_pull_back = jax.vjp(max_pool_lib.max_pool, x)
+  np.testing.assert_array_equal(ours, theirs)
+  # Whole numbers: sums are the same in any order.
+  gradient = jax.random.randint(keys[1], theirs.shape, -9, 9)
+  gradient = gradient.astype(jnp.float32)
+  np.testing.assert_array_equal(
+    our_pull_back(gradient)[0], pull_back(gradient)[0]
+  )

@@ -1,0 +1,69 @@
+"""metrics.csv, whole and torn."""
+
+import numpy as np
+import pytest
+
+from experiments.records import metrics_csv
+
+
+def write(path, *updates, tail=''):
+  cells = [['0'] * len(metrics_csv.COLUMNS) for _ in updates]
+  for row, number in zip(cells, updates):
+    row[metrics_csv.COLUMNS.index('num_updates')] = str(number)
+  lines = [','.join(row) for row in [metrics_csv.COLUMNS, *cells]]
+  path.write_text('\r\n'.join(lines) + '\r\n' + tail)
+
+
+def updates(rows):
+  return [int(row['num_updates']) for row in rows]
+
+
+# A row cut in a cell, after a whole cell, and before its last byte.
+@pytest.mark.parametrize(
+  'tail', ('300,3', '300,30,', ','.join('3' * len(metrics_csv.COLUMNS)))
+)
+def test_a_torn_last_line_is_left_out_and_cut_off(tail, tmp_path):
+  path = tmp_path / 'metrics.csv'
+  write(path, 10, 20, tail=tail)
+  assert updates(metrics_csv.read(path)) == [10, 20]
+  assert updates(metrics_csv.cut(path, 100)) == [10, 20]
+  assert path.read_bytes().endswith(b'0\r\n')
+  # A row that was torn is whole again at the end of the line.
+  assert updates(metrics_csv.read(path)) == [10, 20]
+
+
+def test_rows_after_an_update_are_cut_off(tmp_path):
+  path = tmp_path / 'metrics.csv'
+  write(path, 10, 20, 30, 40)
+  assert updates(metrics_csv.cut(path, 20)) == [10, 20]
+  assert updates(metrics_csv.read(path)) == [10, 20]
+  assert [path.name for path in tmp_path.iterdir()] == ['metrics.csv']
+
+
+@pytest.mark.parametrize('contents', ('', 'num_fra', 'num_frames\r\n'))
+def test_a_file_without_rows_has_none(contents, tmp_path):
+  path = tmp_path / 'metrics.csv'
+  path.write_text(contents)
+  assert metrics_csv.cut(path, 5) == []
+  header = ','.join(metrics_csv.COLUMNS).encode()
+  assert path.read_bytes() == header + b'\r\n'
+
+
+@pytest.mark.parametrize(
+  'value', (3, 0.1, float(np.float32(1 / 3)), 1e-30, float('inf'))
+)
+def test_a_number_comes_back(value):
+  # Nine digits tell any two float32 apart.
+  assert np.float32(metrics_csv.number(metrics_csv.cell(value))) == (
+    np.float32(value)
+  )
+
+
+def test_nothing_and_histograms_come_back():
+  assert metrics_csv.cell(float('nan')) == ''
+  assert np.isnan(metrics_csv.number(''))
+  counts = np.array([3, 0, 1234567], np.float32)
+  assert metrics_csv.cell(counts) == '3 0 1234567'
+  np.testing.assert_array_equal(metrics_csv.counts('3 0 1234567'), counts)
+  assert metrics_csv.counts('3').shape == (1,)
+  assert metrics_csv.counts('').shape == (0,)

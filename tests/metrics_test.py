@@ -1,0 +1,152 @@
+"""Rows of metrics: means since the last row, and windows of episodes."""
+
+import csv
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from agents import batcher
+from agents import learner
+from experiments import config as config_lib
+from experiments.records import metrics as metrics_lib
+from experiments.records import metrics_csv
+from experiments.records import run_logger
+import vtrace
+
+NORMS = (
+  'loss',
+  'pg_loss',
+  'baseline_loss',
+  'entropy_loss',
+  'entropy',
+  'grad_norm',
+  'update_norm',
+  'param_norm',
+)
+
+
+def off_policy(log_rhos):
+  """Sums of a batch with these log importance weights, `[T, B]`."""
+  log_rhos = jnp.array(log_rhos, jnp.float32)
+  return vtrace.off_policy_sums(
+    log_rhos,
+    jnp.ones(log_rhos.shape, bool),
+    vs=log_rhos,
+    values=jnp.zeros(log_rhos.shape),
+    clip_rho_threshold=1.0,
+    clip_c_threshold=1.0,
+  )
+
+
+def make_progress(num_updates, returns, loss):
+  batch = batcher.Batch(
+    trajectory=None,
+    num_transitions=10,
+    versions=np.array([0]),
+    actors={},
+    wait_seconds=0.5,
+    episode_returns=np.array(returns, float),
+    episode_lengths=np.full(len(returns), 9),
+  )
+  metrics = {name: jnp.array(loss) for name in NORMS}
+  return learner.Progress(
+    train_state=None,
+    num_updates=num_updates,
+    num_frames=40 * num_updates,
+    learning_rate=0.5,
+    policy_lags=np.array([num_updates, 0]),
+    wait_seconds=0.25,
+    metrics=metrics | {'off_policy': off_policy([[0.1 * num_updates]])},
+    batch=batch,
+  )
+
+
+def add(state, progress, seconds):
+  return metrics_lib.add(state, progress, seconds=seconds, return_window=3)
+
+
+def test_a_row_averages_what_came_since_the_last():
+  state = add(metrics_lib.initial(), make_progress(1, [1.0], loss=2.0), 3.0)
+  state = add(state, make_progress(2, [3.0, 5.0], loss=4.0), 4.0)
+  row = metrics_lib.row(state, num_actors=2)
+  assert row['loss'] == 3.0 and row['policy_lag'] == 0.75
+  np.testing.assert_array_equal(row['policy_lag_histogram'], [2, 1, 1])
+  assert row['episode_return'] == row['mean_return'] == 3.0
+  assert row['episode_length'] == 9.0 and row['num_episodes'] == 3
+  assert row['num_frames'] == 80 and row['num_updates'] == 2
+  assert row['seconds'] == 4.0 and row['frames_per_second'] == 20.0
+  assert row['learner_wait_seconds'] == 0.5
+  assert row['actor_wait_seconds'] == 0.5  # Of each of two.
+  np.testing.assert_allclose(row['log_rho'], 0.15, rtol=1e-6)
+  assert row['rho_clipped'] == 1.0
+
+  state = metrics_lib.next_interval(state)
+  state = add(state, make_progress(3, [], loss=7.0), 6.0)
+  row = metrics_lib.row(state, num_actors=1)
+  assert row['loss'] == 7.0 and row['policy_lag'] == 1.5
+  assert np.isnan(row['episode_return']) and row['mean_return'] == 3.0
+  assert row['seconds'] == 6.0 and row['frames_per_second'] == 20.0
+
+  state = add(state, make_progress(4, [10.0], loss=0.0), 6.5)
+  summary = metrics_lib.summary(state)
+  assert summary.mean_return == 6.0  # Of the last three: 3, 5, 10.
+  assert summary.num_episodes == 4 and summary.num_frames == 160
+  assert summary.seconds == 6.5
+
+
+def test_taking_note_changes_nothing_that_was_taken_before():
+  one = add(metrics_lib.initial(), make_progress(1, [1.0], loss=2.0), 1.0)
+  before = jax.device_get(one)
+  add(one, make_progress(2, [2.0], loss=3.0), 2.0)
+  jax.tree.map(np.testing.assert_array_equal, one, before)
+
+
+def logged(tmp_path, log_updates, finish=True):
+  config = config_lib.from_preset(
+    'catch', log_updates=log_updates, num_frames=100
+  )
+  logger = run_logger.RunLogger(config, tmp_path, metrics_lib.initial())
+  try:
+    for i in range(1, 5):
+      logger.log(make_progress(i, [1.0] if i > 2 else [], loss=1e-7 * i))
+    if finish:
+      logger.finish()
+  finally:
+    logger.close()
+  with open(tmp_path / 'metrics.csv', newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_every_row_is_written_and_what_is_missing_is_empty(tmp_path):
+  rows = logged(tmp_path, log_updates=1)
+  assert [row['num_frames'] for row in rows] == ['40', '80', '120', '160']
+  assert [row['episode_return'] for row in rows] == ['', '', '1', '1']
+  np.testing.assert_allclose(
+    [float(row['loss']) for row in rows], [1e-7, 2e-7, 3e-7, 4e-7], rtol=1e-5
+  )
+  assert tuple(rows[0]) == metrics_csv.COLUMNS
+
+
+@pytest.mark.parametrize(
+  'finish,frames', ((True, ['120', '160']), (False, ['120']))
+)
+def test_the_last_row_may_be_of_fewer_updates(finish, frames, tmp_path):
+  # One that was merely stopped has none: it goes on to its next whole row.
+  rows = logged(tmp_path, log_updates=3, finish=finish)
+  assert [row['num_frames'] for row in rows] == frames
+
+
+def test_closing_closes_everything_though_a_row_fails(tmp_path, monkeypatch):
+  def fail(*args, **kwargs):
+    raise OSError('disk full')
+
+  monkeypatch.setattr(metrics_lib, 'row', fail)
+  closed = []
+  monkeypatch.setattr(
+    run_logger.tensorboard.Events, 'close', lambda self: closed.append(1)
+  )
+  with pytest.raises(OSError, match='disk full'):
+    logged(tmp_path, log_updates=1)
+  assert closed

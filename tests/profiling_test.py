@@ -1,0 +1,297 @@
+"""The doctor: what its numbers say, and that it measures what trains."""
+
+import contextlib
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from experiments import benchmark
+from experiments import config as config_lib
+from experiments.profiling import bound as bound_lib
+from experiments.profiling import search
+from experiments.profiling import stages
+from experiments.profiling import suggestions
+from tests import running
+
+
+def make_rates(**changes):
+  """In microseconds: (alone, of the processors) for an agent step."""
+  costs = dict(
+    environment=(200, 300),
+    transfer=(5, 10),
+    inference=(60, 90),
+    queue=(5, 10),
+    update=(250, 390),
+    whole=(500, 900),
+  )
+  return {
+    name: bound_lib.Rate(0.9e6 / wall, 1e6 / wall, cpu * 1e-6)
+    for name, (wall, cpu) in (costs | changes).items()
+  }
+
+
+def test_a_rate_is_the_median_the_best_and_the_least_cost():
+  readings = [stages.Reading(s, c) for s, c in ((5, 4.0), (9, 2.0), (6, 3.0))]
+  assert bound_lib.rate(readings) == bound_lib.Rate(6, 9, 2.0)
+
+
+@pytest.mark.parametrize(
+  'cores,on_accelerator,changes,expected,reason',
+  (
+    (2, False, {}, 2 / 800e-6, '2 cores'),
+    (8, False, {}, 1 / 250e-6, 'one update'),  # The cores would do 10,000.
+    (8, False, {'environment': (300, 300)}, 1 / 300e-6, 'environments'),
+    (8, True, {}, 1 / 320e-6, 'the device'),
+    (2, True, {}, 2 / 800e-6, '2 cores'),
+    (64, True, {'inference': (0.1, 90)}, 1 / 260.1e-6, 'the device'),
+  ),
+)
+def test_the_bound_is_the_least_of_what_is_short(
+  cores, on_accelerator, changes, expected, reason
+):
+  bound = bound_lib.bound(make_rates(**changes), cores, on_accelerator)
+  assert bound.steps_per_second == pytest.approx(expected)
+  assert reason in bound.reason
+
+
+def test_shares_are_of_the_cores_or_of_the_device():
+  shares = bound_lib.shares(make_rates(), on_accelerator=False)
+  assert shares['environment'] == pytest.approx(300 / 900)
+  assert shares['rest'] == pytest.approx(100 / 900)
+  assert sum(shares.values()) == pytest.approx(1) and len(shares) == 6
+  shares = bound_lib.shares(make_rates(whole=(500, 700)), on_accelerator=False)
+  assert shares['rest'] == 0 and shares['environment'] == pytest.approx(
+    300 / 800
+  )
+  shares = bound_lib.shares(make_rates(), on_accelerator=True)
+  assert 'environment' not in shares
+  assert shares['update'] == pytest.approx(250 / 320)
+
+
+@pytest.mark.parametrize(
+  'bound,faster,expected',
+  ((2_500, 1.2, 0.2), (2_500, 0.9, None), (2_050, 2, None)),
+)
+def test_another_actor_is_advised_where_it_was_faster(
+  bound, faster, expected, monkeypatch
+):
+  def compared(configs, seconds):
+    assert [c.num_actors for c in configs] == [2, 3] and seconds == 4.0
+    return sorted(((faster, configs[1]), (1.0, configs[0])), reverse=True)
+
+  monkeypatch.setattr(search, 'compare', compared)
+  config = config_lib.Config(num_actors=2)
+  rates = make_rates(whole=(450, 900))  # 2,000 steps a second.
+  found = list(
+    suggestions.another_actor(
+      config, rates, bound_lib.Bound(bound, ''), seconds=4.0
+    )
+  )
+  if expected is None:
+    assert not found
+  else:
+    assert found[0].flags == {'num_actors': 3}
+    assert found[0].gain == pytest.approx(expected)
+
+
+def test_in_lock_step_no_actor_is_advised():
+  config = config_lib.Config(num_actors=2, lag=0)
+  bound = bound_lib.Bound(9_999.0, '')
+  assert not list(suggestions.another_actor(config, make_rates(), bound, 1.0))
+
+
+def flags_of(config, *args):
+  return [
+    candidate.flags for candidate in suggestions.alternatives(config, *args)
+  ]
+
+
+def test_what_is_tried_can_be():
+  config = config_lib.Config(envs_per_actor=16, batch_size=32)
+  on_cpu, on_gpu = flags_of(config, 1, False), flags_of(config, 4, True)
+  assert on_cpu == [
+    {'envs_per_actor': 32},
+    {'envs_per_actor': 8},
+    {'unrolls_per_pass': 2},  # One is the deep torso's on a CPU.
+    {'unrolls_per_pass': 4},
+  ]
+  assert on_gpu == [*on_cpu[:2], {'precision': 'bf16'}]
+  replaying = dataclasses.replace(config, replay_fraction=0.5, torso='mlp')
+  assert flags_of(replaying, 1, False) == [{'envs_per_actor': 8}]
+  one = dataclasses.replace(config, envs_per_actor=1, batch_size=1, torso='mlp')
+  assert flags_of(one, 1, False) == []
+  for flags in on_cpu:
+    config_lib.validate(dataclasses.replace(config, **flags), 1)
+
+
+def test_a_change_gains_what_its_stages_do(monkeypatch):
+  """Twice as many environments: acting in half the time, in truth measured."""
+
+  @contextlib.contextmanager
+  def fake(config):
+    speed = config.envs_per_actor
+    yield dict.fromkeys(
+      stages.NAMES, lambda seconds: stages.Reading(speed, 1 / speed)
+    )
+
+  monkeypatch.setattr(stages, 'separately', fake)
+  config = config_lib.Config(envs_per_actor=16, torso='mlp')
+  find_bound = lambda rates: bound_lib.bound(rates, 2, False)
+  found = suggestions.measured(
+    config,
+    make_rates(),
+    find_bound,
+    suggestions.alternatives(config, 1, False),
+    seconds=1.0,
+  )
+  (one,) = found  # Half as many would be slower: nothing is said of that.
+  assert one.flags == {'envs_per_actor': 32}
+  assert one.gain == pytest.approx(800 / (150 + 5 + 45 + 10 + 390) - 1)
+
+
+def test_a_changed_stage_differs_as_it_was_measured():
+  old = lambda seconds: stages.Reading(10.0, 0.4)
+  new = lambda seconds: stages.Reading(20.0, 0.1)
+  changed = suggestions._changed(bound_lib.Rate(3.0, 5.0, 0.8), old, new, 1.0)
+  assert changed == pytest.approx((6.0, 10.0, 0.2))
+
+
+def test_tuning_measures_all_that_can_be(monkeypatch):
+  measured = []
+
+  @contextlib.contextmanager
+  def fake(config):
+    measured.append(config)
+    yield lambda seconds: stages.Reading(config.envs_per_actor, 0.0)
+
+  monkeypatch.setattr(stages, 'set_up', lambda config: config)
+  monkeypatch.setattr(stages, 'together', fake)
+  config = config_lib.Config(envs_per_actor=32, batch_size=32)
+  found = list(search.measure_each(search.combinations(config, 1), seconds=1.0))
+  assert [changed for _, changed in found] == measured
+  sizes = {(c.envs_per_actor, c.batch_size) for c in measured}
+  assert sizes == {(8, 32), (16, 32), (32, 32)} | {
+    (envs, 64) for envs in (8, 16, 32, 64)
+  }
+  assert {c.num_actors for c in measured} == {1, 2, 3, 4}
+
+
+def test_the_best_are_compared_in_turns(monkeypatch):
+  asked = []
+
+  @contextlib.contextmanager
+  def fake(config):
+    def measure(seconds):
+      asked.append(config.num_actors)
+      # One that was lucky once.
+      lucky = config.num_actors == 1 and len(asked) == 1
+      return stages.Reading(99.0 if lucky else config.num_actors, 0.0)
+
+    yield measure
+
+  monkeypatch.setattr(stages, 'set_up', lambda config: config)
+  monkeypatch.setattr(stages, 'together', fake)
+  configs = [config_lib.Config(num_actors=n) for n in (1, 3, 2)]
+  found = search.compare(configs, seconds=1.0)
+  assert found == [(3, configs[1]), (2, configs[2]), (1, configs[0])]
+  assert asked == [1, 3, 2] * 3
+
+
+def test_tuning_what_cannot_be_is_refused():
+  config = running.config_for(torso='wide')
+  with pytest.raises(config_lib.ConfigError, match='Unknown torso'):
+    next(search.measure_each([config], seconds=0.1))
+
+
+@pytest.mark.alone
+def test_time_is_measured_in_steps_and_processor_seconds():
+  def busy():
+    end = time.process_time() + 0.02
+    while time.process_time() < end:
+      pass
+
+  reading = stages.repeat([busy], steps=10)(0.2)
+  assert reading.cpu_seconds_per_step == pytest.approx(2e-3, rel=0.3)
+  assert reading.steps_per_second < 550  # No more than the clock allows.
+  idle = stages.repeat([lambda: time.sleep(0.02)] * 2, steps=10)(0.2)
+  assert idle.cpu_seconds_per_step < 5e-4
+  assert 700 < idle.steps_per_second <= 1_000  # Two at once.
+
+
+@pytest.mark.alone  # It times.
+def test_between_measurements_the_whole_stands_still(monkeypatch):
+  running.see_one_device(monkeypatch)
+  # It takes the actors a while to fill their rings.
+  config = running.config_for(
+    num_frames=2**53, envs_per_actor=64, batch_size=64, unroll_length=400
+  )
+  with stages.together(stages.set_up(config)) as measure:
+    measure(0.2)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.2
+
+
+def test_all_stages_and_the_whole_run(monkeypatch):
+  running.see_one_device(monkeypatch)
+  config = running.config_for(num_frames=2**53, use_lstm=True, batch_size=4)
+  rates, frames_per_step = benchmark.measure(config, seconds=0.05, rounds=2)
+  assert list(rates) == [*stages.NAMES, 'whole'] and frames_per_step == 1
+  for rate in rates.values():
+    assert 0 < rate.median <= rate.best and rate.cpu_seconds_per_step > 0
+
+
+def test_the_script_prints_its_table_and_stores_it(tmp_path):
+  file = tmp_path / 'catch.json'
+  command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
+  flags = ['--seconds=0.1', '--rounds=1', f'--json={file}', '--num_actors=1']
+  done = subprocess.run([*command, *flags], capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  record = json.loads(file.read_text())
+  assert record['hardware']['jax'] == jax.__version__
+  assert record['config']['env'] == 'Catch'
+  for name in (*stages.NAMES, 'whole', 'rest', 'bound', 'per core-second'):
+    assert name in done.stdout
+  whole = record['stages']['whole']['median']
+  bound = record['bound']['steps_per_second']
+  assert record['share_of_bound'] == pytest.approx(whole / bound)
+  assert f'{whole:,.0f}' in done.stdout
+  for change in record['advice']:
+    assert set(change['flags']) <= {
+      f.name for f in dataclasses.fields(config_lib.Config)
+    }
+
+
+def test_the_script_says_what_it_does_and_ends_when_it_is_told():
+  command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
+  with subprocess.Popen(
+    [*command, '--rounds=1000'],
+    stderr=subprocess.PIPE,
+    text=True,
+    # Should the tests themselves ignore SIGINT, in the background of a shell.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+  ) as process:
+    try:
+      said = process.stderr.readline() + process.stderr.readline()
+      process.send_signal(signal.SIGINT)
+      rest = process.communicate(timeout=60)[1]
+    finally:
+      process.kill()  # Or leaving would wait for it.
+  assert 'Compiling' in said and 'round 1' in said
+  assert process.returncode == 130, rest
+  assert 'Traceback' not in rest and 'Interrupted' in rest
+
+
+def test_the_script_refuses_in_a_line():
+  command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
+  done = subprocess.run(
+    [*command, '--json=/nowhere/x.json'], capture_output=True, text=True
+  )
+  assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+  assert '/nowhere/x.json' in done.stderr
