@@ -5,9 +5,9 @@ python -m experiments.check --env=my_module:make_env --unroll_length=40
 python -m experiments.check --preset=pong
 python -m experiments.check --logdir=runs/a     # with that run's flags
 
-It trains through the real actors, queue and learner, at a lag of 0, records what
-every environment did, and compares that with every batch that was learnt from.
-Prints a table of all checks; exit status 1 if any of them failed.
+It trains through the real actors, queue and learner, at a lag of 0, records
+what every environment did, and compares that with every batch that was learnt
+from. Prints a table of all checks; exit status 1 if any of them failed.
 """
 
 import dataclasses

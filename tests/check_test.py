@@ -1,4 +1,4 @@
-"""The pipeline check: a sound set-up passes, and every mutant of it is caught."""
+"""The pipeline check: a sound set-up passes, every mutant of it is caught."""
 
 import subprocess
 import sys

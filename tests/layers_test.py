@@ -139,7 +139,7 @@ def test_actor_and_learner_take_callables(name):
 
 
 def test_the_map_shows_the_disk():
-  """Every module stands in WORKSPACE.md's map, below its folder, and no other."""
+  """Every module, and no other, stands below its folder in WORKSPACE.md."""
   page = (ROOT / 'WORKSPACE.md').read_text()
   found, folders = set(), []
   for line in page.split('```')[1].splitlines():

@@ -363,5 +363,5 @@ def test_a_reward_that_overflows_the_loss_is_found_there():
 
 def test_a_convolution_that_overflows_is_found_in_its_module():
   where = shallow().first_nonfinite(conv2_d_1=3e38).where
-  assert 'agents/conv.py:' in where
+  assert 'agents/networks/cpu_gradients/conv.py:' in where
   assert where.endswith(', in conv2_d_1')

@@ -106,9 +106,9 @@ def read(logdir: pathlib.Path) -> Run:
   return Run(logdir, dataclasses.asdict(config_lib.Config()) | config, rows)
 
 
-def read_rows(metrics_csv: pathlib.Path) -> list[dict[str, str]]:
+def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
   """The whole rows; none of a table that is not about frames."""
-  rows = metrics_csv.read(metrics_csv)
+  rows = metrics_csv.read(path)
   return [row for row in rows if row.get('num_frames')]
 
 

@@ -15,7 +15,7 @@ from agents.networks.cpu_gradients import conv
 
 Array = jax.Array
 
-# Along one axis, the windows of 3 pixels that are 2 pixels apart overlap in one:
+# Along one axis, windows of 3 pixels that are 2 pixels apart overlap in one:
 #
 #   pixel            0   1   2   3   4   5   6
 #   pair             '---'   '---'   '---'
@@ -24,8 +24,8 @@ Array = jax.Array
 #   window 2                         [0   1   2]
 #
 # The first pixel of pair i is place 0 of window i and place 2 of window i - 1;
-# the second is place 1 of window i alone. So for each pixel of a pair the list of
-# (place in the window, how many windows before window i):
+# the second is place 1 of window i alone. So for each pixel of a pair the list
+# of (place in the window, how many windows before window i):
 _WINDOWS = (((0, 0), (2, 1)), ((1, 0),))
 
 
