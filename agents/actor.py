@@ -23,6 +23,8 @@ Array = jax.Array
 # () -> (version, params): the parameters to act on next, and how many updates
 # made them; None once nobody wants more.
 GetParams = Callable[[], tuple[int, Any] | None]
+# (params, key, row, core_state) -> (ActorOutput, core_state, key)
+Act = Callable[..., tuple[agent_lib.ActorOutput, Any, Array]]
 
 
 class Carry(NamedTuple):
@@ -41,12 +43,8 @@ class ActorState(NamedTuple):
   carry: Carry | None  # None: its environments begin new episodes.
 
 
-def make_act(agent: agent_lib.Agent) -> Callable[..., Any]:
-  """One compiled call per environment step; share it between actors.
-
-  Returns:
-    (params, key, row, core_state) -> (ActorOutput, core_state, key).
-  """
+def make_act(agent: agent_lib.Agent) -> Act:
+  """Compiles the agent's step; one such function serves all actors."""
 
   @jax.jit
   def act(params, key, row, core_state):
@@ -79,7 +77,7 @@ def carry_template(env: Any, core_state: Any) -> Carry | None:
 
 def step(
   env: Any,
-  act: Callable[..., Any],
+  act: Act,
   params: Any,
   key: Array,
   row: trajectory.Row,
@@ -116,7 +114,7 @@ def stack(rows: list[trajectory.Row]) -> trajectory.Row:
 
 def rollouts(
   env: Any,
-  act: Callable[..., Any],
+  act: Act,
   get_params: GetParams,
   *,
   state: ActorState,

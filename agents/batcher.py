@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent import futures
 import functools
-import itertools
 from typing import Any
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import replay as replay_lib
+from agents import replay
 from agents import trajectory
 
 
@@ -31,28 +30,23 @@ class Batch(NamedTuple):
   wait_seconds: float  # Of the actors for the learner, added up.
   episode_returns: np.ndarray  # [number of episodes that ended in it]
   episode_lengths: np.ndarray  # [same]
-  memory: replay_lib.Memory = ()  # What later batches replay.
 
 
 def batches(
   get: Callable[[], trajectory.Rollout | None],
   rollouts_per_batch: int,
   num_devices: int,
-  replay: replay_lib.Settings | None = None,
-  memory: replay_lib.Memory = (),
-  first: int = 0,
+  replay_buffer: replay.ReplayBuffer | None = None,
 ) -> Iterator[Batch]:
   """Yields batches of what `get` gives until it gives None.
 
   Args:
     get: waits for the next rollout.
-    rollouts_per_batch: that are new.
-    num_devices: that share a batch.
-    replay: what else goes into a batch; None: nothing.
-    memory: kept from the batches before.
-    first: the number of the first of them.
+    rollouts_per_batch: how many of a batch's rollouts are new.
+    num_devices: how many devices share a batch.
+    replay_buffer: gives the unrolls that a batch replays; None: it has none.
   """
-  for number in itertools.count(first):
+  while True:
     rollouts = []
     for _ in range(rollouts_per_batch):
       rollout = get()
@@ -60,11 +54,10 @@ def batches(
         return
       rollouts.append(rollout)
     replayed = []
-    if replay:
+    if replay_buffer is not None:
       new = [rollout.trajectory for rollout in rollouts]
-      memory = replay_lib.keep(memory, new, replay.capacity)
-      replayed = [replay_lib.draw(memory, number, replay)]
-    yield stack(rollouts, num_devices, replayed)._replace(memory=memory)
+      replayed = [replay_buffer.add_and_sample(new)]
+    yield stack(rollouts, num_devices, replayed)
 
 
 def stack(
@@ -72,9 +65,10 @@ def stack(
   num_devices: int,
   replayed: Sequence[trajectory.Trajectory] = (),
 ) -> Batch:
-  """Joins the environments of several rollouts, and deals them to devices.
+  """Joins the environments of several rollouts, and shards them over devices.
 
-  What is replayed goes into the trajectory alone: all else is of what is new.
+  Replayed unrolls are added to the trajectory only; episode statistics and
+  counters cover new unrolls.
 
   Raises:
     ValueError: if the number of environments does not divide over the devices.
@@ -95,7 +89,7 @@ def stack(
 def shard(
   trajectories: Sequence[trajectory.Trajectory], num_devices: int
 ) -> trajectory.Trajectory:
-  """Lays trajectories side by side, and deals them to devices: `[D, ...]`.
+  """Lays trajectories side by side, and shards them over devices: `[D, ...]`.
 
   Raises:
     ValueError: if the number of environments does not divide over the devices.

@@ -18,22 +18,24 @@ from experiments import cli
 from experiments import config as config_lib
 from experiments.profiling import stages
 from experiments.training import builders
+from experiments.training import setup as setup_lib
 
 
-def ours(torso: str) -> stages.Setup:
+def ours(torso: str) -> setup_lib.Setup:
   """The preset's."""
   config = config_lib.from_preset('atari', torso=torso, num_frames=2**53)
-  return stages.set_up(config)
+  return setup_lib.make_setup(config)
 
 
-def plain_parts(torso: str) -> stages.Setup:
+def plain_parts(torso: str) -> setup_lib.Setup:
   """The same training of plain parts."""
   config = config_lib.from_preset('atari', torso=torso, num_frames=2**53)
   config = dataclasses.replace(
     config, num_actors=1, unrolls_per_pass=config.batch_size
   )
-  worlds = builders.make_worlds(config, stack_num=4)
-  return stages.set_up(config, worlds, torso=plain.TORSOS[torso])
+  envs = builders.make_envs(config, stack_num=4)
+  agent = builders.make_agent(config, envs[0], torso=plain.TORSOS[torso])
+  return setup_lib.make_setup(config, envs=envs, agent=agent)
 
 
 def main() -> None:
@@ -52,7 +54,7 @@ def read(
   readings = {'plain': [], 'ours': []}
   with contextlib.ExitStack() as stack:
     measures = {
-      name: stack.enter_context(stages.together(make(torso)))
+      name: stack.enter_context(stages.timing_training(make(torso)))
       for name, make in (('plain', plain_parts), ('ours', ours))
     }
     for measure in measures.values():

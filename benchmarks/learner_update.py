@@ -28,6 +28,7 @@ from benchmarks import plain
 from benchmarks import timing
 from experiments import cli
 from experiments import config as config_lib
+from experiments.records import hardware
 from experiments.training import builders
 
 _ACTIONS, _SIZE, _STACK = 6, 84, 4
@@ -98,7 +99,7 @@ def make_torch(config: config_lib.Config) -> Callable[[], Any]:
     ) from error
   from benchmarks import torch_network  # pylint: disable=g-import-not-at-top
 
-  torch.set_num_threads(builders.num_cores())
+  torch.set_num_threads(hardware.num_cores())
   return torch_network.make_gradient(
     config.torso,
     num_observations=(config.unroll_length + 1) * config.batch_size,

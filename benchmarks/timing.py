@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from experiments import config as config_lib
-from experiments.profiling import hardware
 from experiments.records import atomic_file
+from experiments.records import hardware
 
 
 def interleave(

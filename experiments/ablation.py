@@ -17,11 +17,11 @@ import tqdm
 
 from experiments import cli
 from experiments import config as config_lib
+from experiments.records import hardware
 from experiments.studies import confidence
 from experiments.studies import design as design_lib
 from experiments.studies import report as report_lib
 from experiments.studies import runner
-from experiments.training import builders
 
 
 def run(
@@ -47,7 +47,7 @@ def main() -> None:
   folder = config_lib.path(values.out)
   design = design_lib.QUICK if values.quick else design_lib.FULL
   try:
-    results = run(design, folder, values.processes or builders.num_cores())
+    results = run(design, folder, values.processes or hardware.num_cores())
   except KeyboardInterrupt:
     print(
       'Interrupted: what was over is kept; the same command goes on.',

@@ -20,11 +20,12 @@ import jax
 from experiments import cli
 from experiments import config as config_lib
 from experiments.profiling import bound as bound_lib
-from experiments.profiling import hardware
 from experiments.profiling import search
 from experiments.profiling import stages
 from experiments.profiling import suggestions
 from experiments.records import atomic_file
+from experiments.records import hardware
+from experiments.training import setup as setup_lib
 
 _FINALISTS = 3
 _ROW = '{:<12}{:>12}{:>12}{:>12}{:>16}{:>12}'
@@ -50,9 +51,9 @@ def measure(
     The stages' rates, and how many environment frames an agent step is.
   """
   with contextlib.ExitStack() as stack:
-    measures = stack.enter_context(stages.separately(config))
-    whole = stages.set_up(config)
-    measures[stages.WHOLE] = stack.enter_context(stages.together(whole))
+    measures = stack.enter_context(stages.timing_stages(config))
+    whole = setup_lib.make_setup(config)
+    measures[stages.WHOLE] = stack.enter_context(stages.timing_training(whole))
     _say('Compiling every stage.')
     for call in measures.values():
       call(0.1)
@@ -62,7 +63,7 @@ def measure(
       for name, call in measures.items():
         times = 4 if name == stages.WHOLE else 1
         readings[name].append(call(seconds * times))
-    frames_per_step = whole.worlds[0].frames_per_step
+    frames_per_step = whole.envs[0].frames_per_step
   rates = {name: bound_lib.rate(its) for name, its in readings.items()}
   return rates, frames_per_step
 

@@ -28,8 +28,9 @@ from experiments import config as config_lib
 from experiments.checking import pipeline_checker
 from experiments.checking import recording_env
 from experiments.checking import results as results_lib
-from experiments.profiling import stages
 from experiments.training import builders
+from experiments.training import pipeline
+from experiments.training import setup as setup_lib
 
 # Where neither --preset nor --logdir is given. Small: it need not learn.
 _SMALL = dict(
@@ -89,12 +90,8 @@ def check(config: config_lib.Config, seconds: float) -> Report:
 
 
 def _check_agent(config: config_lib.Config) -> None:
-  """Refuses a world for which there is no agent."""
-  (world,) = builders.make_worlds(dataclasses.replace(config, num_actors=1))
-  try:
-    builders.make_agent(config, world)
-  finally:
-    world.close()
+  """Raises a ConfigError if no agent fits the environment."""
+  setup_lib.make_setup(dataclasses.replace(config, num_actors=1)).close()
 
 
 def rehearse(
@@ -104,7 +101,7 @@ def rehearse(
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)
-    return builders.make_worlds(one)[0]
+    return builders.make_envs(one)[0]
 
   watched = recording_env.RecordingEnv(make(config.seed))
   steps = recording_env.play(watched, _REHEARSED_STEPS)
@@ -134,12 +131,12 @@ def _play(
 ) -> tuple[int, int, list[str]]:
   """Learns, and examines every batch; gives updates, frames and faults."""
   worlds = [
-    recording_env.RecordingEnv(world) for world in builders.make_worlds(config)
+    recording_env.RecordingEnv(world) for world in builders.make_envs(config)
   ]
-  setup = stages.set_up(config, worlds)
+  setup = setup_lib.make_setup(config, envs=worlds)
   checker = pipeline_checker.PipelineChecker(config, setup.agent, worlds)
   params = learner.local_params(setup.run.train_state)
-  with stages.running(setup) as steps:
+  with pipeline.running(setup) as steps:
     start = math.inf  # Compilation does not count.
     for progress in steps:
       where = f'update {progress.num_updates}'
@@ -193,7 +190,7 @@ def asked_config() -> config_lib.Config:
   if 'torso' in given:
     return config
   config_lib.validate(config, jax.local_device_count())
-  (world,) = builders.make_worlds(dataclasses.replace(config, num_actors=1))
+  (world,) = builders.make_envs(dataclasses.replace(config, num_actors=1))
   specs = jax.tree.leaves(world.observation_spec())
   world.close()
   fits = len(specs) == 1 and agent_lib.is_image(specs[0])

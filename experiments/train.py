@@ -4,24 +4,18 @@ python -m experiments.train --preset=catch
 python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
 """
 
-from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import functools
 import pathlib
 import sys
-from typing import Any
 
 from absl import flags
 from absl import logging
 import jax
-import optax
 
-from agents import actor
-from agents import agent as agent_lib
-from agents import learner
 from agents import polling
 from agents import replay
-from envs import environment
 from experiments import cli
 from experiments import config as config_lib
 from experiments.debugging import flight_recorder
@@ -36,6 +30,7 @@ from experiments.training import checkpointing
 from experiments.training import logdir as logdir_lib
 from experiments.training import pipeline
 from experiments.training import run_state
+from experiments.training import setup as setup_lib
 from experiments.training import signals
 
 
@@ -49,102 +44,60 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
   config_lib.validate(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
     logdir_lib.check_resumable(config, logdir)
-    saved = checkpointing.newest(logdir / 'checkpoints')
-    worlds = builders.make_worlds(
-      config, int(saved['statistics/num_updates']) if saved else 0
-    )
-    agent = builders.make_agent(config, worlds[0])
-    optimizer = builders.make_optimizer(config)
-    update = builders.make_update(config, agent, optimizer)
-    # Handed on, not kept: what is replayed at first is to be forgotten.
-    runs = [_begin(config, agent, optimizer, worlds, saved)]
-    del saved
+    setup = _begin(config, logdir)
     config_json.write(config, logdir)
-    if _is_over(config, runs[0], logdir):
-      for world in worlds:
-        world.close()
-      summary = metrics_lib.summary(runs[0].statistics)
+    if _is_over(setup, logdir):
+      setup.close()
+      summary = metrics_lib.summary(setup.run.statistics)
     else:
-      summary = _learn(config, agent, worlds, update, logdir, runs.pop())
+      summary = _learn(setup, logdir)
   report(config, summary, logdir)
   return summary
 
 
-def _begin(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  optimizer: optax.GradientTransformation,
-  worlds: list[environment.Environment],
-  saved: checkpoint.Flat | None,
-) -> run_state.RunState:
-  """A new run, or the one that was saved."""
-  devices = jax.local_devices()
-  init_key, actors_key = jax.random.split(jax.random.key(config.seed))
-  train_state = learner.init(agent, optimizer, init_key, devices)
-  run = run_state.initial(config, train_state, actors_key)
-  if saved is None:
-    return run
-  core_state = agent.initial_state(config.envs_per_actor)
-  carries = [actor.carry_template(world, core_state) for world in worlds]
-  run = run_state.restore(
-    saved,
-    run,
-    carries,
-    config.lag,
-    builders.zero_trajectory(config, agent, worlds[0]),
-    devices[0],
-  )
-  print(f'Going on from update {run.num_updates:,}.')
-  return run._replace(train_state=learner.replicate(run.train_state, devices))
+def _begin(config: config_lib.Config, logdir: pathlib.Path) -> setup_lib.Setup:
+  """Returns a new run, or the one whose checkpoints are in `logdir`."""
+  saved = checkpointing.newest(logdir / 'checkpoints')
+  setup = setup_lib.make_setup(config, saved)
+  if saved is not None:
+    print(f'Going on from update {setup.run.num_updates:,}.')
+  return setup
 
 
-def _is_over(
-  config: config_lib.Config, run: run_state.RunState, logdir: pathlib.Path
-) -> bool:
-  """Whether nothing is left to be learnt, nor to be recorded."""
-  if run.num_frames < config.num_frames:
+def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
+  """Returns whether nothing is left to be learnt, nor to be recorded."""
+  if setup.run.num_frames < setup.config.num_frames:
     return False
   rows = metrics_csv.read(logdir / 'metrics.csv')
-  return bool(rows) and int(rows[-1]['num_updates']) == run.num_updates
+  return bool(rows) and int(rows[-1]['num_updates']) == setup.run.num_updates
 
 
-def _learn(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  worlds: list[environment.Environment],
-  update: Callable[..., Any],
-  logdir: pathlib.Path,
-  run: run_state.RunState,
-) -> metrics_lib.Summary:
+def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
   """Learns until the end, and records it."""
-  devices = jax.local_devices()
+  config, run, devices = setup.config, setup.run, setup.devices
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
-  if config.replay_fraction:
-    print(_replay_message(config, agent, worlds[0]))
+  if setup.replay_buffer:
+    print(_replay_message(setup))
   queue = builders.make_queue(config, run.num_updates)
   store = builders.make_store(config, run, devices)
-  update = (
-    jax.jit(learner.on_one_device(update))
-    if config.debug_nans
-    else learner.parallelize(update, devices)
-  )
   recorder = flight_recorder.FlightRecorder(
-    update, config, run, logdir / 'flight.npz'
+    setup_lib.compile_update(setup), config, run, logdir / 'flight.npz'
   )
   with (  # Left in reverse: the checkpoint comes first, drawing last.
     signals.on_signal(queue.close),
     _drawn_at_the_end(logdir),
     contextlib.closing(
       checkpointing.Keeper(
-        logdir / 'checkpoints', run, config.checkpoint_seconds
+        logdir / 'checkpoints',
+        run,
+        config.checkpoint_seconds,
+        functools.partial(run_state.pack, replay_buffer=setup.replay_buffer),
       )
     ) as keeper,
     contextlib.closing(
       run_logger.RunLogger(config, logdir, run.statistics)
     ) as logger,
-    pipeline.running(
-      config, agent, worlds, recorder, run, queue, store, devices
-    ) as steps,
+    pipeline.running(setup, recorder, queue, store) as steps,
     keeper.at_every_end(),
   ):
     for progress in steps:
@@ -175,13 +128,10 @@ def _drawn_at_the_end(logdir: pathlib.Path) -> Iterator[None]:
         logging.error('Cannot draw the run: %s', error)
 
 
-def _replay_message(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  world: environment.Environment,
-) -> str:
-  """How much memory it takes."""
-  template = builders.zero_trajectory(config, agent, world)
+def _replay_message(setup: setup_lib.Setup) -> str:
+  """Returns how much memory the replay buffer takes."""
+  config = setup.config
+  template = builders.zero_trajectory(config, setup.agent, setup.envs[0])
   mebibytes = replay.num_bytes(template, config.replay_capacity) / 2**20
   kept = config.replay_capacity // config.envs_per_actor * config.envs_per_actor
   return (

@@ -17,7 +17,9 @@ from agents import parameter_store
 from agents import trajectory_queue
 from envs import catch
 from experiments import config as config_lib
+from experiments.records import hardware
 from experiments.training import builders
+from experiments.training import rollout_order
 from experiments.training import run_state
 from tests import counting
 from tests import running
@@ -26,7 +28,7 @@ import vtrace
 
 def test_every_actor_has_worlds_of_its_own():
   config = running.config_for(num_actors=3, envs_per_actor=4)
-  starts = [w.reset().observation for w in builders.make_worlds(config)]
+  starts = [w.reset().observation for w in builders.make_envs(config)]
   for a, b in itertools.combinations(starts, 2):
     assert np.any(a != b)
 
@@ -34,10 +36,8 @@ def test_every_actor_has_worlds_of_its_own():
 def test_every_actor_has_a_key_of_its_own():
   # Equal worlds and equal parameters: keys alone can make the actions differ.
   worlds = [catch.Catch(4, seed=0) for _ in range(2)]
-  agent = builders.make_agent(running.config_for(), worlds[0])
-  params = agent.init(jax.random.key(0))
   settings = dict(envs_per_actor=4, batch_size=4, unroll_length=9)
-  with running.pipeline(worlds, agent, params, **settings) as (queue, _):
+  with running.acting(running.make_setup(worlds, **settings)) as queue:
     a, b = (queue.get().trajectory.rows.action for _ in range(2))
   assert np.any(a != b)
 
@@ -192,7 +192,7 @@ def test_a_bug_in_a_world_is_no_refusal(monkeypatch):
 
   monkeypatch.setattr(builders.registry, 'make', broken)
   with pytest.raises(ValueError, match='a bug') as info:
-    builders.make_worlds(running.config_for())
+    builders.make_envs(running.config_for())
   assert not isinstance(info.value, config_lib.ConfigError)
 
 
@@ -200,12 +200,13 @@ def test_actors_that_never_started_are_not_waited_for(monkeypatch):
   def no_threads(self):
     raise RuntimeError("can't start new thread")
 
-  monkeypatch.setattr(threading.Thread, 'start', no_threads)
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(2)]
+  setup = running.make_setup(worlds, agent)
+  monkeypatch.setattr(threading.Thread, 'start', no_threads)
   with (
     pytest.raises(RuntimeError, match="can't start new thread"),
-    running.pipeline(worlds, agent, agent.init(None)),
+    running.acting(setup),
   ):
     pass
 
@@ -222,7 +223,7 @@ def test_under_a_lag_every_rollout_has_its_batchs_parameters(lag, num_updates):
     store.publish(version, None)
   order = itertools.islice(itertools.cycle(range(3)), 2 * num_updates, None)
   getters = [
-    builders.make_get_params(config, store, actor_id, num_updates)
+    rollout_order.make_get_params(config, store, actor_id, num_updates)
     for actor_id in range(3)
   ]
   for batch in range(num_updates, num_updates + 9):
@@ -233,7 +234,7 @@ def test_under_a_lag_every_rollout_has_its_batchs_parameters(lag, num_updates):
 def test_without_a_lag_the_newest_parameters_act():
   store = parameter_store.ParameterStore()
   config = running.config_for(lag=-1)
-  get_params = builders.make_get_params(config, store, 0, 0)
+  get_params = rollout_order.make_get_params(config, store, 0, 0)
   for version in (0, 3, 7):
     store.publish(version, None)
     assert get_params() == (version, None)
@@ -254,7 +255,7 @@ def test_worlds_that_begin_anew_do_not_repeat_themselves():
   )
 
   def starts(num_updates):
-    worlds = builders.make_worlds(config, num_updates)
+    worlds = builders.make_envs(config, num_updates)
     return [world.reset().observation for world in worlds]
 
   new, same, resumed = starts(0), starts(0), starts(2)
@@ -283,12 +284,12 @@ def test_the_store_holds_what_the_next_batches_act_on():
 @pytest.mark.parametrize('num_actors,expected', ((1, 8), (3, 2), (9, 1)))
 def test_the_actors_worlds_share_the_cores(monkeypatch, num_actors, expected):
   asked = []
-  monkeypatch.setattr(builders, 'num_cores', lambda: 8)
+  monkeypatch.setattr(hardware, 'num_cores', lambda: 8)
   monkeypatch.setattr(
     builders.registry, 'make', lambda *args, **kwargs: asked.append(kwargs)
   )
   config = running.config_for(num_actors=num_actors)
-  builders.make_worlds(config, stack_num=4)
+  builders.make_envs(config, stack_num=4)
   assert asked == [{'num_threads': expected, 'stack_num': 4}] * num_actors
 
 

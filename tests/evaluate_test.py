@@ -269,7 +269,7 @@ def test_worlds_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
     registry, 'make', lambda env_id, num_envs, seed, **_: seeds.append(seed)
   )
   for seed in range(20):
-    builders.make_worlds(config_lib.from_preset('catch', seed=seed))
+    builders.make_envs(config_lib.from_preset('catch', seed=seed))
     evaluation.make_world('Catch', evaluation.Options(seed=seed), {})
   # EnvPool counts up from the seed it is given, one for each environment.
   assert np.min(np.diff(sorted(seeds))) > 32

@@ -36,10 +36,10 @@ def test_an_exception_in_an_actor_surfaces_in_the_learner_within_a_second():
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(0), BrokenEnv(1)]
   with (
-    running.pipeline(worlds, agent, agent.init(None)) as (queue, store),
+    pipeline.running(running.make_setup(worlds, agent)) as steps,
     pytest.raises(RuntimeError, match='Actor 1 failed') as info,
   ):
-    for _ in running.learning(queue, store, agent):
+    for _ in steps:
       pass
   assert time.monotonic() - worlds[1].broke < 1
   assert isinstance(info.value.__cause__, ValueError)
@@ -49,8 +49,9 @@ def test_an_exception_in_an_actor_surfaces_in_the_learner_within_a_second():
 def test_a_dead_actor_stops_learning_though_batches_are_left():
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(0)]
-  with running.pipeline(worlds, agent, agent.init(None)) as (queue, store):
-    steps = running.learning(queue, store, agent)
+  setup = running.make_setup(worlds, agent)
+  queue = builders.make_queue(setup.config)
+  with pipeline.running(setup, queue=queue) as steps:
     next(steps)
     time.sleep(0.2)  # By now a batch is placed, and the ring is full.
     queue.fail(0, ValueError('late'))
@@ -60,7 +61,7 @@ def test_a_dead_actor_stops_learning_though_batches_are_left():
 
 def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
   worlds = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
-  monkeypatch.setattr(builders, 'make_worlds', lambda *args: worlds)
+  monkeypatch.setattr(builders, 'make_envs', lambda *args: worlds)
   config = running.config_for(
     num_actors=2,
     envs_per_actor=8,
@@ -97,7 +98,7 @@ def test_a_stuck_actor_is_left_behind(monkeypatch):
   agent = counting.make_counting_agent()
   world = StuckEnv()
   start = time.monotonic()
-  with running.pipeline([world], agent, agent.init(None)):
+  with running.acting(running.make_setup([world], agent)):
     time.sleep(0.5)
   assert time.monotonic() - start < 3
   assert not world.closed  # Its thread is still in it.
@@ -108,7 +109,7 @@ def test_closing_joins_every_thread_within_a_second():
   before = set(threading.enumerate())
   agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
-  with running.pipeline(worlds, agent, agent.init(None)) as (queue, _):
+  with running.acting(running.make_setup(worlds, agent)) as queue:
     batches = builders.make_batches(
       running.config_for(), queue, jax.devices()[:1]
     )
@@ -147,9 +148,7 @@ def straight(tmp_path_factory):
 
 def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
   """Trains on one world of Catch, in lock-step, that is at fault once."""
-  monkeypatch.setattr(
-    builders, 'make_worlds', lambda *args: [FaultyCatch(fault)]
-  )
+  monkeypatch.setattr(builders, 'make_envs', lambda *args: [FaultyCatch(fault)])
   small = dict(
     num_frames=4_000,
     log_updates=5,
@@ -217,15 +216,12 @@ def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
   agent = counting.make_counting_agent()
   for lag in (0, -1):
     worlds = [counting.CountingEnv(0), StuckEnv(), counting.CountingEnv(2)]
-    settings = dict(lag=lag, timeout_seconds=1.0)
+    setup = running.make_setup(worlds, agent, lag=lag, timeout_seconds=1.0)
     with (
-      running.pipeline(worlds, agent, agent.init(None), **settings) as (
-        queue,
-        store,
-      ),
+      pipeline.running(setup) as steps,
       pytest.raises(polling.Timeout, match='The learner waited for actor 1'),
     ):
-      for _ in running.learning(queue, store, agent):
+      for _ in steps:
         pass
     worlds[1].release.set()
 

@@ -13,7 +13,7 @@ from experiments import recompute
 from experiments import train
 from experiments.debugging import flight_record
 from experiments.debugging import flight_recorder
-from experiments.training import builders
+from experiments.training import setup as setup_lib
 from tests import running
 
 
@@ -166,12 +166,9 @@ def test_what_is_no_record_is_refused(contents, tmp_path):
 
 def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   config = running.config_for(num_actors=1, unroll_length=3)
-  world = builders.make_worlds(config)[0]
-  agent = builders.make_agent(config, world)
-  state = learner.new_state(
-    agent, builders.make_optimizer(config), jax.random.key(0)
-  )
-  with running.pipeline([world], agent, state.params) as (queue, _):
+  setup = setup_lib.make_setup(config)
+  state = setup.run.train_state
+  with running.acting(setup) as queue:
     trajectory = queue.get().trajectory
   trajectory = jax.tree.map(lambda x: x[None], trajectory)
   run = type('Run', (), dict(num_updates=0, actors=()))

@@ -15,7 +15,8 @@ from agents import actor
 from agents import agent as agent_lib
 from envs import catch
 from experiments.profiling import stages
-from experiments.training import builders
+from experiments.training import rollout_order
+from experiments.training import setup as setup_lib
 from tests import running
 
 T, B, ACTORS = 6, 4, 2
@@ -33,7 +34,7 @@ CONFIG = running.config_for(
 def training(monkeypatch):
   """A whole training on one device, warm: its `stages.Measure`."""
   running.see_one_device(monkeypatch)
-  with stages.together(stages.set_up(CONFIG)) as measure:
+  with stages.timing_training(setup_lib.make_setup(CONFIG)) as measure:
     measure(0.5)
     yield measure
 
@@ -56,7 +57,7 @@ def test_a_batch_costs_its_steps_and_three_dispatches_more(training, tmp_path):
   assert counts.keys() == {'act', 'stack', 'shard', update}
   # Actors are some rollouts ahead of the updates, now more, now fewer; the
   # trace has two events for a call.
-  ahead = 2 * (builders.max_policy_lag(CONFIG) + 2)
+  ahead = 2 * (rollout_order.max_policy_lag(CONFIG) + 2)
   assert counts[update] > 3 * ahead  # Or it would not tell much.
   assert counts['shard'] == pytest.approx(counts[update], abs=ahead)
   rollouts = ACTORS * counts[update]

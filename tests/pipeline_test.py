@@ -10,12 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from agents import agent as agent_lib
 from agents import batcher
 from agents import learner
 from agents import trajectory
 from envs import catch
-from experiments.training import builders
+from experiments.training import pipeline
+from experiments.training import rollout_order
 from tests import counting
 from tests import running
 import vtrace
@@ -23,8 +23,8 @@ import vtrace
 
 def counting_rollouts(num_rollouts):
   worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
-  agent = counting.make_counting_agent()
-  with running.pipeline(worlds, agent, agent.init(None)) as (queue, _):
+  setup = running.make_setup(worlds, counting.make_counting_agent())
+  with running.acting(setup) as queue:
     return [queue.get() for _ in range(num_rollouts)]
 
 
@@ -140,7 +140,7 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
   )
   update = learner.parallelize(update, jax.devices()[:1])
   params = agent.init(None)
-  with running.pipeline(worlds, agent, params) as (queue, _):
+  with running.acting(running.make_setup(worlds, agent)) as queue:
     for batch in (batcher.stack([queue.get()], 1) for _ in range(12)):
       state = learner.TrainState(params, optax.identity().init(params))
       state, metrics = update(state, batch.trajectory, 1.0)
@@ -152,16 +152,12 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
 @pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
 def test_with_frozen_parameters_every_importance_weight_is_1(use_lstm):
   worlds = [catch.Catch(2, seed) for seed in range(running.NUM_ACTORS)]
-  agent = agent_lib.make_agent(
-    worlds[0].observation_spec(),
-    worlds[0].action_spec(),
-    torso='mlp',
-    use_lstm=use_lstm,
-  )
-  params = agent.init(jax.random.key(3))
+  setup = running.make_setup(worlds, use_lstm=use_lstm, seed=3)
+  agent = setup.agent
+  params = learner.local_params(setup.run.train_state)
   unroll = jax.jit(agent.unroll)
   seen_resets = 0
-  with running.pipeline(worlds, agent, params) as (queue, _):
+  with running.acting(setup) as queue:
     for _ in range(30):
       rows, core = queue.get().trajectory
       output = unroll(params, rows, core)
@@ -182,21 +178,19 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
   # By hand, for 3 actors of 2 environments: (capacity + 1) * 3 rollouts are
   # still to come when one begins, at 1 or 2 a batch, and 1 batch is on its way.
   config = running.config_for(batch_size=batch_size, queue_capacity=capacity)
-  assert builders.max_policy_lag(config) == bound
-  agent = counting.make_counting_agent()
+  assert rollout_order.max_policy_lag(config) == bound
   worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
+  setup = running.make_setup(
+    worlds,
+    counting.make_counting_agent(),
+    batch_size=batch_size,
+    queue_capacity=capacity,
+  )
   lags = []
-  with running.pipeline(
-    worlds, agent, agent.init(None), queue_capacity=capacity
-  ) as (
-    queue,
-    store,
-  ):
-    steps = running.learning(queue, store, agent, batch_size)
+  with pipeline.running(setup) as steps:
     for progress in itertools.islice(steps, 150):
       lags.extend(progress.policy_lags)
       time.sleep(0.01 if progress.num_updates % 3 else 0.0)
-    queue.close()
   assert 0 < max(lags) <= bound
   assert min(lags) >= 0
 
@@ -205,16 +199,11 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
 @pytest.mark.parametrize('lag', (0, 1, 5))
 def test_with_a_lag_every_batch_is_exactly_so_old(lag, batch_size):
   # 3 actors of 2 environments: their turns do not fall in with the batches.
-  agent = counting.make_counting_agent()
   worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
-  settings = dict(lag=lag, batch_size=batch_size)
-  with running.pipeline(worlds, agent, agent.init(None), **settings) as (
-    queue,
-    store,
-  ):
-    steps = running.learning(queue, store, agent, batch_size)
+  agent = counting.make_counting_agent()
+  setup = running.make_setup(worlds, agent, lag=lag, batch_size=batch_size)
+  with pipeline.running(setup) as steps:
     for progress in itertools.islice(steps, 30):
       expected = min(lag, progress.num_updates - 1)  # The first are as old.
       assert set(progress.policy_lags) == {expected}
       time.sleep(0.005 if progress.num_updates % 4 == 0 else 0.0)
-    queue.close()

@@ -17,6 +17,7 @@ from experiments.profiling import bound as bound_lib
 from experiments.profiling import search
 from experiments.profiling import stages
 from experiments.profiling import suggestions
+from experiments.training import setup as setup_lib
 from tests import running
 
 
@@ -140,7 +141,7 @@ def test_a_change_gains_what_its_stages_do(monkeypatch):
       stages.NAMES, lambda seconds: stages.Reading(speed, 1 / speed)
     )
 
-  monkeypatch.setattr(stages, 'separately', fake)
+  monkeypatch.setattr(stages, 'timing_stages', fake)
   config = config_lib.Config(envs_per_actor=16, torso='mlp')
   find_bound = lambda rates: bound_lib.bound(rates, 2, False)
   found = suggestions.measured(
@@ -170,8 +171,8 @@ def test_tuning_measures_all_that_can_be(monkeypatch):
     measured.append(config)
     yield lambda seconds: stages.Reading(config.envs_per_actor, 0.0)
 
-  monkeypatch.setattr(stages, 'set_up', lambda config: config)
-  monkeypatch.setattr(stages, 'together', fake)
+  monkeypatch.setattr(setup_lib, 'make_setup', lambda config: config)
+  monkeypatch.setattr(stages, 'timing_training', fake)
   config = config_lib.Config(envs_per_actor=32, batch_size=32)
   found = list(search.measure_each(search.combinations(config, 1), seconds=1.0))
   assert [changed for _, changed in found] == measured
@@ -195,8 +196,8 @@ def test_the_best_are_compared_in_turns(monkeypatch):
 
     yield measure
 
-  monkeypatch.setattr(stages, 'set_up', lambda config: config)
-  monkeypatch.setattr(stages, 'together', fake)
+  monkeypatch.setattr(setup_lib, 'make_setup', lambda config: config)
+  monkeypatch.setattr(stages, 'timing_training', fake)
   configs = [config_lib.Config(num_actors=n) for n in (1, 3, 2)]
   found = search.compare(configs, seconds=1.0)
   assert found == [(3, configs[1]), (2, configs[2]), (1, configs[0])]
@@ -216,10 +217,10 @@ def test_time_is_measured_in_steps_and_processor_seconds():
     while time.process_time() < end:
       pass
 
-  reading = stages.repeat([busy], steps=10)(0.2)
+  reading = stages.make_timer([busy], steps=10)(0.2)
   assert reading.cpu_seconds_per_step == pytest.approx(2e-3, rel=0.3)
   assert reading.steps_per_second < 550  # No more than the clock allows.
-  idle = stages.repeat([lambda: time.sleep(0.02)] * 2, steps=10)(0.2)
+  idle = stages.make_timer([lambda: time.sleep(0.02)] * 2, steps=10)(0.2)
   assert idle.cpu_seconds_per_step < 5e-4
   assert 700 < idle.steps_per_second <= 1_000  # Two at once.
 
@@ -231,7 +232,7 @@ def test_between_measurements_the_whole_stands_still(monkeypatch):
   config = running.config_for(
     num_frames=2**53, envs_per_actor=64, batch_size=64, unroll_length=400
   )
-  with stages.together(stages.set_up(config)) as measure:
+  with stages.timing_training(setup_lib.make_setup(config)) as measure:
     measure(0.2)
     before = time.process_time()
     time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Replay: what is kept, what is drawn, and how it comes into a batch."""
+"""The replay buffer: what it holds and samples, and how it enters a batch."""
 
 import contextlib
 import gc
@@ -63,26 +63,26 @@ def replaying_run(logdir):
 
 
 def test_first_in_first_out():
-  memory = ()
+  held = ()
   for i in range(5):
-    memory = replay.keep(memory, [make_trajectory(i)], capacity=11)
-  assert [numbers(t)[0] // E for t in memory] == [3, 4]  # 8 of 11 unrolls.
-  memory = replay.keep(memory, [make_trajectory(i) for i in (5, 6, 7)], 11)
-  assert [numbers(t)[0] // E for t in memory] == [6, 7]
+    held = replay.add(held, [make_trajectory(i)], capacity=11)
+  assert [numbers(t)[0] // E for t in held] == [3, 4]  # 8 of 11 unrolls.
+  held = replay.add(held, [make_trajectory(i) for i in (5, 6, 7)], 11)
+  assert [numbers(t)[0] // E for t in held] == [6, 7]
 
 
-def test_what_was_kept_before_stays_as_it_was():
-  before = replay.keep((), [make_trajectory(0)], capacity=8)
-  replay.keep(before, [make_trajectory(1), make_trajectory(2)], capacity=8)
+def test_adding_leaves_earlier_contents_as_they_were():
+  before = replay.add((), [make_trajectory(0)], capacity=8)
+  replay.add(before, [make_trajectory(1), make_trajectory(2)], capacity=8)
   assert [numbers(t)[0] for t in before] == [0]
 
 
-def test_an_unroll_is_drawn_whole():
-  memory = tuple(make_trajectory(i) for i in range(3))
-  drawn = replay.draw(memory, 0, settings())
+def test_an_unroll_is_sampled_whole():
+  contents = tuple(make_trajectory(i) for i in range(3))
+  drawn = replay.sample(contents, 0, settings())
   assert drawn.rows.action.shape == (T + 1, 6)
   for i, number in enumerate(numbers(drawn)):
-    kept, column = memory[number // E], number % E
+    kept, column = contents[number // E], number % E
     jax.tree.map(
       lambda x, y, i=i, c=column: np.testing.assert_array_equal(
         x[:, i], y[:, c]
@@ -93,42 +93,40 @@ def test_an_unroll_is_drawn_whole():
     np.testing.assert_array_equal(drawn.core_state[i], kept.core_state[column])
 
 
-def test_every_unroll_is_drawn_equally_often():
-  memory = tuple(make_trajectory(i) for i in range(3))
+def test_every_unroll_is_sampled_equally_often():
+  contents = tuple(make_trajectory(i) for i in range(3))
   counts = np.zeros(3 * E)
   for number in range(500):
-    drawn = replay.draw(memory, number, settings(num_unrolls=12))
+    drawn = replay.sample(contents, number, settings(num_unrolls=12))
     counts += np.bincount(numbers(drawn), minlength=3 * E)
   assert counts.sum() == 6000
   # 500 of each are expected; chi-squared of 11 exceeds 31 once in 1000.
   assert np.sum((counts - 500) ** 2 / 500) < 31
 
 
-def test_what_is_drawn_follows_from_seed_and_number():
-  memory = tuple(make_trajectory(i) for i in range(3))
+def test_samples_follow_from_seed_and_number():
+  contents = tuple(make_trajectory(i) for i in range(3))
 
   def draw(number, seed):
-    return list(numbers(replay.draw(memory, number, settings(seed=seed))))
+    return list(numbers(replay.sample(contents, number, settings(seed=seed))))
 
   assert draw(5, 3) == draw(5, 3)
   assert draw(5, 3) != draw(6, 3) and draw(5, 3) != draw(5, 4)
 
 
-def test_nothing_cannot_be_drawn_from():
-  with pytest.raises(ValueError, match='Nothing is kept'):
-    replay.draw((), 0, settings())
+def test_an_empty_buffer_cannot_be_sampled_from():
+  with pytest.raises(ValueError, match='empty'):
+    replay.sample((), 0, settings())
 
 
-def batches(memory=(), first=0, num_batches=5):
+def batches(buffer, first=0, num_batches=5):
   coming = iter([make_rollout(i) for i in range(2 * first, 2 * num_batches)])
-  return batcher.batches(
-    lambda: next(coming, None), 2, 1, settings(), memory, first
-  )
+  return batcher.batches(lambda: next(coming, None), 2, 1, buffer)
 
 
 def test_a_batch_is_new_and_replayed_and_counts_the_new_alone():
-  old = set()
-  for i, batch in enumerate(batches()):
+  old, buffer = set(), replay.ReplayBuffer(settings())
+  for i, batch in enumerate(batches(buffer)):
     part = jax.tree.map(lambda x: x[0], batch.trajectory)
     there = numbers(part)
     np.testing.assert_array_equal(there[: 2 * E], 2 * i * E + np.arange(2 * E))
@@ -138,20 +136,38 @@ def test_a_batch_is_new_and_replayed_and_counts_the_new_alone():
     old |= set(there[2 * E :]) - set(there[: 2 * E])
     assert batch.num_transitions == 2 * T * E
     assert list(batch.versions) == [2 * i, 2 * i + 1]
-    assert len(batch.memory) == min(2 * (i + 1), 6)
+    assert len(buffer.state(i + 1)) == min(2 * (i + 1), 6)
   assert len(old) > 5
 
 
-def test_batches_go_on_from_a_memory_as_if_they_had_not_stopped():
-  straight = list(batches())
-  packed = replay.pack(straight[1].memory)
-  memory = replay.unpack(packed, jax.devices()[0])
-  for old, new in zip(straight[2:], batches(memory, first=2), strict=True):
+def test_a_buffer_resumes_where_it_was_saved():
+  buffer = replay.ReplayBuffer(settings())
+  straight = batches(buffer)
+  # As of a checkpoint after update 2, while batches 3 and 4 are made already.
+  made = [next(straight) for _ in range(4)]
+  packed = replay.pack(buffer.state(2))
+  contents = replay.unpack(packed, jax.devices()[0])
+  resumed = batches(replay.ReplayBuffer(settings(), contents, 2), first=2)
+  for old, new in zip([*made[2:], *straight], resumed, strict=True):
     jax.tree.map(np.testing.assert_array_equal, old.trajectory, new.trajectory)
 
 
+def test_the_buffer_holds_its_contents_for_a_checkpoint_and_no_longer():
+  buffer = replay.ReplayBuffer(settings(), (make_trajectory(99),), 7)
+  assert len(buffer.state(7)) == 1
+  for i in range(3):
+    buffer.add_and_sample([make_trajectory(i)])
+  # Update 8 has ended, 9 is running, and the batch of update 10 is prefetched.
+  for num_updates in (8, 9, 10):
+    (*_, newest) = buffer.state(num_updates)
+    assert numbers(newest)[0] == E * (num_updates - 8)
+  for num_updates in (7, 11):
+    with pytest.raises(RuntimeError, match=f'after update {num_updates}'):
+      buffer.state(num_updates)
+
+
 def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
-  """Nothing but the memory holds it: it would take its place for good."""
+  """Nothing but the buffer holds it: it would take up its memory for good."""
   running.see_one_device(monkeypatch)
   config = replaying_run(tmp_path / 'run')
   with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
@@ -168,9 +184,9 @@ def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
   unpack, log = replay.unpack, run_logger.RunLogger.log
 
   def unpacked(packed, device):
-    memory = unpack(packed, device)
-    restored.extend(weakref.ref(x) for x in jax.tree.leaves(memory))
-    return memory
+    contents = unpack(packed, device)
+    restored.extend(weakref.ref(x) for x in jax.tree.leaves(contents))
+    return contents
 
   def counting(self, progress):
     log(self, progress)
@@ -184,15 +200,15 @@ def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
   assert alive[-1] == 0
 
 
-def test_an_empty_memory_is_packed_too():
+def test_an_empty_buffer_is_packed_too():
   assert replay.unpack(replay.pack(()), jax.devices()[0]) == ()
 
 
-def test_a_full_memory_takes_what_is_said():
-  memory = ()
+def test_a_full_buffer_has_the_stated_size():
+  contents = ()
   for i in range(5):
-    memory = replay.keep(memory, [make_trajectory(i)], capacity=11)
-  on_device = jax.device_put(memory)  # Numbers of 64 bits have 32 there.
+    contents = replay.add(contents, [make_trajectory(i)], capacity=11)
+  on_device = jax.device_put(contents)  # Numbers of 64 bits have 32 there.
   total = sum(x.nbytes for x in jax.tree.leaves(on_device))
   assert replay.num_bytes(make_trajectory(0), capacity=11) == total
 

@@ -1,18 +1,13 @@
 """The whole path from actors to learner, put together for a test."""
 
 import contextlib
-import functools
 
 import jax
-import optax
 
-from agents import learner
-from agents import parameter_store
 from experiments import config as config_lib
 from experiments.training import builders
-from experiments.training import pipeline as pipeline_lib
-from experiments.training import run_state
-import vtrace
+from experiments.training import pipeline
+from experiments.training import setup as setup_lib
 
 UNROLL_LENGTH, NUM_ACTORS = 4, 3
 
@@ -47,36 +42,18 @@ def see_one_device(monkeypatch):
   monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
 
 
+def make_setup(envs, agent=None, **settings):
+  """A run on one device that goes on for ever and learns nothing."""
+  frozen = dict(num_frames=10**9, learning_rate=0.0)
+  config = config_for(num_actors=len(envs), **(frozen | settings))
+  devices = jax.local_devices()[:1]
+  return setup_lib.make_setup(config, envs=envs, agent=agent, devices=devices)
+
+
 @contextlib.contextmanager
-def pipeline(worlds, agent, params, **settings):
-  """Actors running on `worlds`; gives (queue, store)."""
-  config = config_for(num_actors=len(worlds), **settings)
-  queue = builders.make_queue(config)
-  store = parameter_store.ParameterStore(max(config.lag, 0))
-  store.publish(0, params)
-  run = run_state.initial(config, None, jax.random.key(0))
-  with pipeline_lib.acting(config, agent, worlds, run, queue, store):
-    yield queue, store
-
-
-def learning(queue, store, agent, batch_size=2):
-  """`learner.learn` on what the queue gives, as in a run, on one device."""
-  devices = jax.devices()[:1]
-  optimizer = optax.identity()
-  update = learner.make_update(
-    agent,
-    optimizer,
-    functools.partial(vtrace.impala_loss, baseline_cost=0.0, entropy_cost=0.0),
-    discount=0.9,
-    clip_rewards=lambda r: r,
-  )
-  return learner.learn(
-    learner.init(agent, optimizer, jax.random.key(0), devices),
-    builders.make_batches(config_for(batch_size=batch_size), queue, devices),
-    learner.parallelize(update, devices),
-    store.publish,
-    check=queue.raise_if_failed,
-    learning_rate=lambda frames: 0.0,
-    frames_per_step=1,
-    total_frames=10**9,
-  )
+def acting(setup):
+  """Actors running without a learner; gives their queue."""
+  queue = builders.make_queue(setup.config)
+  store = builders.make_store(setup.config, setup.run, setup.devices)
+  with pipeline.acting(setup, queue, store):
+    yield queue

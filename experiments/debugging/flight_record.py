@@ -18,8 +18,8 @@ from experiments.debugging import findings
 from experiments.debugging import flight_recorder
 from experiments.debugging import nonfinite
 from experiments.records import config_json
-from experiments.training import builders
 from experiments.training import checkpoint
+from experiments.training import setup as setup_lib
 
 
 class Flight(NamedTuple):
@@ -54,16 +54,11 @@ def read(file: pathlib.Path) -> Flight:
   ) as error:
     raise config_lib.ConfigError(f'{file} is not a flight record.') from error
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=1)
-  (world,) = builders.make_worlds(one)
-  with contextlib.closing(world):
-    agent = builders.make_agent(config, world)
-    row = trajectory.first_row(world.reset())
-  optimizer = builders.make_optimizer(config)
+  with contextlib.closing(setup_lib.make_setup(one)) as setup:
+    row = trajectory.first_row(setup.envs[0].reset())
   template = flight_recorder.Inputs(
-    jax.eval_shape(
-      lambda key: learner.new_state(agent, optimizer, key), jax.random.key(0)
-    ),
-    _trajectory_template(row, agent.initial_state(1)),
+    setup.run.train_state,
+    _trajectory_template(row, setup.agent.initial_state(1)),
     0.0,
   )
   try:
@@ -75,8 +70,8 @@ def read(file: pathlib.Path) -> Flight:
     raise config_lib.ConfigError(
       f'{file} is not of this version: {error}'
     ) from error
-  update = builders.make_update(config, agent, optimizer)
-  return Flight(config, num_updates, inputs, learner.on_one_device(update))
+  update = learner.on_one_device(setup.update)
+  return Flight(config, num_updates, inputs, update)
 
 
 def recompute(flight: Flight) -> findings.Finding | None:

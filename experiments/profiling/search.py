@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments import config as config_lib
 from experiments.profiling import stages
+from experiments.training import setup as setup_lib
 
 _TUNED = ('num_actors', 'envs_per_actor', 'batch_size')
 _ROUNDS = 3
@@ -46,7 +47,7 @@ def measure_each(
 ) -> Iterator[Found]:
   """Measures each once, one after the other."""
   for config in configs:
-    with stages.together(stages.set_up(config)) as measure:
+    with stages.timing_training(setup_lib.make_setup(config)) as measure:
       yield measure(seconds).steps_per_second, config
 
 
@@ -60,7 +61,7 @@ def compare(
   """
   with contextlib.ExitStack() as stack:
     measures = [
-      stack.enter_context(stages.together(stages.set_up(config)))
+      stack.enter_context(stages.timing_training(setup_lib.make_setup(config)))
       for config in configs
     ]
     rounds = [

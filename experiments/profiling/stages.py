@@ -20,7 +20,6 @@ import jax
 import numpy as np
 
 from agents import actor
-from agents import agent as agent_lib
 from agents import learner
 from agents import trajectory
 from agents import trajectory_queue
@@ -28,7 +27,8 @@ from envs import environment
 from experiments import config as config_lib
 from experiments.training import builders
 from experiments.training import pipeline
-from experiments.training import run_state
+from experiments.training import rollout_order
+from experiments.training import setup as setup_lib
 
 NAMES = ('environment', 'transfer', 'inference', 'queue', 'update')
 WHOLE = 'whole'
@@ -47,64 +47,7 @@ class Reading(NamedTuple):
 Measure = Callable[[float], Reading]  # Measures for so many seconds.
 
 
-class Setup(NamedTuple):
-  """What is timed."""
-
-  config: config_lib.Config
-  agent: agent_lib.Agent
-  worlds: list[environment.Environment]  # One for each actor.
-  update: Any  # Over `devices`.
-  run: run_state.RunState
-  devices: list[jax.Device]
-
-
-def set_up(
-  config: config_lib.Config,
-  worlds: list[environment.Environment] | None = None,
-  **agent_settings: Any,
-) -> Setup:
-  """The parts of a run of `config`.
-
-  Args:
-    config: of the run.
-    worlds: instead of the run's own.
-    **agent_settings: of `agent.make_agent`, instead of the run's own.
-  """
-  worlds = worlds or builders.make_worlds(config)
-  devices = jax.local_devices()
-  try:
-    agent = builders.make_agent(config, worlds[0], **agent_settings)
-  except config_lib.ConfigError:
-    for world in worlds:
-      world.close()
-    raise
-  optimizer = builders.make_optimizer(config)
-  update = learner.parallelize(
-    builders.make_update(config, agent, optimizer), devices
-  )
-  init_key, actors_key = jax.random.split(jax.random.key(config.seed))
-  train_state = learner.init(agent, optimizer, init_key, devices)
-  run = run_state.initial(config, train_state, actors_key)
-  return Setup(config, agent, worlds, update, run, devices)
-
-
-def running(
-  setup: Setup,
-) -> contextlib.AbstractContextManager[Iterator[learner.Progress]]:
-  """`pipeline.running`, from the beginning, and nothing recorded."""
-  return pipeline.running(
-    setup.config,
-    setup.agent,
-    setup.worlds,
-    setup.update,
-    setup.run,
-    builders.make_queue(setup.config),
-    builders.make_store(setup.config, setup.run, setup.devices),
-    setup.devices,
-  )
-
-
-def repeat(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
+def make_timer(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
   """Measures calls worth so many agent steps, each in a thread of its own."""
 
   def measure(seconds):
@@ -125,15 +68,15 @@ def repeat(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
   return measure
 
 
-def alone(setup: Setup) -> dict[str, Measure]:
-  """Every stage by itself, in the order of `NAMES`.
+def stage_timers(setup: setup_lib.Setup) -> dict[str, Measure]:
+  """Returns a timer for every stage by itself, in the order of `NAMES`.
 
-  All worlds step at once, as they do in training; all else is of one actor.
+  All environments step at once, as in training; all else is of one actor.
   """
-  config, world = setup.config, setup.worlds[0]
+  config = setup.config
   act, params = actor.make_act(setup.agent), _params(setup)
   rollouts = actor.rollouts(
-    world,
+    setup.envs[0],
     act,
     lambda: (0, params),
     state=setup.run.actors[0],
@@ -142,43 +85,42 @@ def alone(setup: Setup) -> dict[str, Measure]:
     actor_id=0,
   )
   rollout = list(itertools.islice(rollouts, 2))[-1]
-  batch_steps = builders.new_unrolls(config) * config.unroll_length
-  worlds = [_environment(setup, each) for each in setup.worlds]
+  batch_steps = rollout_order.new_unrolls(config) * config.unroll_length
+  envs = [_environment(setup, env) for env in setup.envs]
   calls = (
-    (worlds, config.envs_per_actor),
+    (envs, config.envs_per_actor),
     ([_transfer(setup)], config.envs_per_actor),
     ([_inference(setup, act, rollout)], config.envs_per_actor),
     ([_queue(setup, rollout)], batch_steps),
     ([_update(setup, rollout)], batch_steps),
   )
-  return {name: repeat(*call) for name, call in zip(NAMES, calls, strict=True)}
+  return {
+    name: make_timer(*call) for name, call in zip(NAMES, calls, strict=True)
+  }
 
 
 @contextlib.contextmanager
-def separately(config: config_lib.Config) -> Iterator[dict[str, Measure]]:
-  """`alone` of a run of `config`, whose worlds are closed on leaving."""
-  setup = set_up(config)
-  with contextlib.ExitStack() as stack:
-    for world in setup.worlds:
-      stack.callback(world.close)
-    yield alone(setup)
+def timing_stages(config: config_lib.Config) -> Iterator[dict[str, Measure]]:
+  """Gives `stage_timers` of a run of `config`; closes it on leaving."""
+  with contextlib.closing(setup_lib.make_setup(config)) as setup:
+    yield stage_timers(setup)
 
 
 @contextlib.contextmanager
-def together(setup: Setup) -> Iterator[Measure]:
+def timing_training(setup: setup_lib.Setup) -> Iterator[Measure]:
   """The whole training; between measurements it stands still."""
   # It waits for as long as others are measured.
   config = dataclasses.replace(setup.config, timeout_seconds=math.inf)
-  with running(setup._replace(config=config)) as progress:
+  with pipeline.running(setup._replace(config=config)) as progress:
 
     def measure(seconds):
       # What had been acted ahead does not count.
-      for _ in range(builders.max_policy_lag(config) + 1):
+      for _ in range(rollout_order.max_policy_lag(config) + 1):
         next(progress)
       steps, start, cpu = 0, time.perf_counter(), time.process_time()
       while not steps or time.perf_counter() - start < seconds:
         next(progress)
-        steps += builders.new_unrolls(config) * config.unroll_length
+        steps += rollout_order.new_unrolls(config) * config.unroll_length
       elapsed = time.perf_counter() - start
       cpu = time.process_time() - cpu
       _come_to_rest()
@@ -197,31 +139,31 @@ def _come_to_rest() -> None:
       return
 
 
-def _params(setup: Setup) -> Any:
+def _params(setup: setup_lib.Setup) -> Any:
   return learner.local_params(setup.run.train_state)
 
 
 def _environment(
-  setup: Setup, world: environment.Environment
+  setup: setup_lib.Setup, env: environment.Environment
 ) -> Callable[[], Any]:
   """Steps with random actions."""
   config = setup.config
-  world.reset()
+  env.reset()
   rng = np.random.default_rng(0)
   shape = (100, config.envs_per_actor)
-  actions = rng.integers(world.action_spec().num_values, size=shape)
+  actions = rng.integers(env.action_spec().num_values, size=shape)
   coming = itertools.cycle(actions.astype(np.int32))
-  return lambda: world.step(next(coming))
+  return lambda: env.step(next(coming))
 
 
-def _transfer(setup: Setup) -> Callable[[], Any]:
+def _transfer(setup: setup_lib.Setup) -> Callable[[], Any]:
   """A timestep of all environments, from the host to the device."""
-  timestep, params = setup.worlds[0].reset(), _params(setup)
+  timestep, params = setup.envs[0].reset(), _params(setup)
   return lambda: jax.block_until_ready(actor.put_like(params, timestep))
 
 
 def _inference(
-  setup: Setup, act: Callable[..., Any], rollout: trajectory.Rollout
+  setup: setup_lib.Setup, act: Callable[..., Any], rollout: trajectory.Rollout
 ) -> Callable[[], Any]:
   """From an arrival on the device to actions on the host."""
   params = _params(setup)
@@ -231,7 +173,9 @@ def _inference(
   return lambda: np.asarray(act(params, key, row, core_state)[0].action)
 
 
-def _queue(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
+def _queue(
+  setup: setup_lib.Setup, rollout: trajectory.Rollout
+) -> Callable[[], Any]:
   """From an actor's rows, through its ring, to a batch on the devices."""
   config = setup.config
   queue = trajectory_queue.TrajectoryQueue(1, 1, config.timeout_seconds)
@@ -246,16 +190,22 @@ def _queue(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
     queue.put(0, rollout._replace(trajectory=stacked))
     return queue.get()
 
-  batches = builders.batches(config, pass_on, len(setup.devices))
+  replay_buffer = builders.make_replay_buffer(config)
+  batches = builders.batches(config, pass_on, len(setup.devices), replay_buffer)
   return lambda: jax.block_until_ready(place(next(batches)).trajectory)
 
 
-def _update(setup: Setup, rollout: trajectory.Rollout) -> Callable[[], Any]:
+def _update(
+  setup: setup_lib.Setup, rollout: trajectory.Rollout
+) -> Callable[[], Any]:
   """The learner's update of one batch."""
   config, devices = setup.config, setup.devices
-  batch = next(builders.batches(config, lambda: rollout, len(devices)))
+  replay_buffer = builders.make_replay_buffer(config)
+  batch = next(
+    builders.batches(config, lambda: rollout, len(devices), replay_buffer)
+  )
   trajectories = learner.place(batch.trajectory, devices)
-  state = setup.run.train_state
+  state, update = setup.run.train_state, setup_lib.compile_update(setup)
   return lambda: jax.block_until_ready(
-    setup.update(state, trajectories, config.learning_rate)
+    update(state, trajectories, config.learning_rate)
   )

@@ -97,9 +97,9 @@ def measured(
     seconds: that a stage is measured for, as it is and changed, in turns.
   """
   before = find_bound(rates).steps_per_second
-  with stages.separately(config) as old:
+  with stages.timing_stages(config) as old:
     for flags, names in candidates:
-      with stages.separately(dataclasses.replace(config, **flags)) as new:
+      with stages.timing_stages(dataclasses.replace(config, **flags)) as new:
         changed = {
           name: _changed(rates[name], old[name], new[name], seconds)
           for name in names

@@ -19,11 +19,12 @@ from typing import Any
 import jax
 
 from experiments import config as config_lib
-from experiments.profiling import stages
 from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import metrics as metrics_lib
 from experiments.studies import design as design_lib
+from experiments.training import pipeline
+from experiments.training import setup as setup_lib
 
 _POINTS = 20  # Of a learning curve.
 
@@ -35,9 +36,9 @@ def run(config: config_lib.Config) -> dict[str, Any]:
     ConfigError: if the configuration cannot be.
   """
   config_lib.validate(config, jax.local_device_count())
-  setup = stages.set_up(config)
+  setup = setup_lib.make_setup(config)
   state, curve, start = metrics_lib.initial(), [], time.monotonic()
-  with stages.running(setup) as steps:
+  with pipeline.running(setup) as steps:
     for progress in steps:
       state = metrics_lib.add(
         state,

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
-import itertools
 import math
-import os
 from typing import Any
 
 import jax
@@ -17,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from agents import actor
 from agents import agent as agent_lib
 from agents import batcher
 from agents import learner
@@ -29,6 +26,8 @@ from agents import trajectory_queue
 from envs import environment
 from envs import registry
 from experiments import config as config_lib
+from experiments.records import hardware
+from experiments.training import rollout_order
 from experiments.training import run_state
 import vtrace
 
@@ -51,7 +50,7 @@ _FASTEST_ON_CPU = {'shallow': 2, 'deep': 1}
 _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 
 
-def make_worlds(
+def make_envs(
   config: config_lib.Config, num_updates: int = 0, **settings: Any
 ) -> list[environment.Environment]:
   """Each actor's batch of environments, differently seeded.
@@ -60,7 +59,7 @@ def make_worlds(
   another seed: those that begin anew do not replay the episodes of before. The
   cores are shared out: worlds with threads for all of them would fight.
   """
-  num_threads = max(1, num_cores() // config.num_actors)
+  num_threads = max(1, hardware.num_cores() // config.num_actors)
   try:
     return [
       registry.make(
@@ -74,13 +73,6 @@ def make_worlds(
     ]
   except registry.REFUSALS as error:
     raise config_lib.ConfigError(str(error)) from error
-
-
-def num_cores() -> int:
-  """That this process may use."""
-  if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def make_agent(
@@ -195,7 +187,9 @@ def make_queue(
     config.num_actors,
     config.queue_capacity,
     config.timeout_seconds,
-    turn=num_updates * _rollouts_per_batch(config) % config.num_actors,
+    turn=num_updates
+    * rollout_order.rollouts_per_batch(config)
+    % config.num_actors,
   )
 
 
@@ -211,44 +205,28 @@ def make_store(
   return store
 
 
-def make_get_params(
+def make_replay_buffer(
   config: config_lib.Config,
-  store: parameter_store.ParameterStore,
-  actor_id: int,
-  num_updates: int,
-) -> actor.GetParams:
-  """The newest parameters, or under --lag those that are exactly so old.
-
-  Since the rings are read in turn, an actor knows which batch a rollout will be
-  part of, and waits for the parameters that are to act for it. The first `lag`
-  batches have none so old, and take the first.
-  """
-  if config.lag < 0:
-    return store.get
-  rollouts = itertools.count(_rollouts_taken(config, actor_id, num_updates))
-
-  def get_params():
-    number = next(rollouts) * config.num_actors + actor_id
-    batch = number // _rollouts_per_batch(config)
-    return store.wait_for(
-      max(0, batch - config.lag),
-      # The learner gives up first: it knows for whom it waits.
-      timeout_seconds=2 * config.timeout_seconds,
-    )
-
-  return get_params
+  contents: replay.Contents = (),
+  num_updates: int = 0,
+) -> replay.ReplayBuffer | None:
+  """Makes the replay buffer; None if the run replays nothing."""
+  num_replayed = config.batch_size - rollout_order.new_unrolls(config)
+  if not num_replayed:
+    return None
+  settings = replay.Settings(num_replayed, config.replay_capacity, config.seed)
+  return replay.ReplayBuffer(settings, contents, num_updates)
 
 
 def make_batches(
   config: config_lib.Config,
   queue: trajectory_queue.TrajectoryQueue,
   devices: Sequence[Any],
-  num_updates: int = 0,
-  memory: replay.Memory = (),
+  replay_buffer: replay.ReplayBuffer | None = None,
 ) -> Iterator[batcher.Batch]:
-  """Batches of what the queue gives, on the devices, one ahead."""
+  """Makes batches of what the queue gives, on the devices, one ahead."""
   return batcher.prefetch(
-    batches(config, queue.get, len(devices), num_updates, memory),
+    batches(config, queue.get, len(devices), replay_buffer),
     learner.make_place(devices),
     wake=queue.close,
   )
@@ -258,70 +236,22 @@ def batches(
   config: config_lib.Config,
   get: Callable[[], Any],
   num_devices: int,
-  num_updates: int = 0,
-  memory: replay.Memory = (),
+  replay_buffer: replay.ReplayBuffer | None = None,
 ) -> Iterator[batcher.Batch]:
-  """Batches of what `get` gives and of what is replayed.
-
-  Args:
-    config: of the run.
-    get: gives rollouts.
-    num_devices: that share a batch.
-    num_updates: made before the first of them.
-    memory: what the batches before have left to be replayed.
-  """
+  """Makes batches of what `get` gives, and of what is replayed."""
   return batcher.batches(
     get,
-    _rollouts_per_batch(config),
+    rollout_order.rollouts_per_batch(config),
     num_devices,
-    _replay_settings(config),
-    memory,
-    num_updates,
+    replay_buffer,
   )
 
 
-def max_policy_lag(config: config_lib.Config) -> int:
-  """The most updates that free-running actors can be behind the learner.
-
-  An actor that begins a rollout has at most `queue_capacity` in its ring, and
-  the rings are read in turn, so at most (capacity + 1) rollouts of every actor,
-  this one included, are still to be taken. The batch that is being taken is at
-  most one ahead of the last that was learnt from and published.
-  """
-  to_be_taken = (config.queue_capacity + 1) * config.num_actors
-  return math.ceil(to_be_taken / _rollouts_per_batch(config)) + 1
-
-
-def _rollouts_taken(
-  config: config_lib.Config, actor_id: int, num_updates: int
-) -> int:
-  """How many of an actor's rollouts the first `num_updates` batches take."""
-  taken = num_updates * _rollouts_per_batch(config)
-  return len(range(actor_id, taken, config.num_actors))
-
-
 def _seed(config: config_lib.Config, actor_id: int, num_updates: int) -> int:
-  has_stepped = _rollouts_taken(config, actor_id, num_updates) > 0
+  has_stepped = rollout_order.rollouts_taken(config, actor_id, num_updates) > 0
   entropy = [config.seed, num_updates] if has_stepped else config.seed
   seeds = np.random.SeedSequence(entropy).generate_state(config.num_actors)
   return int(seeds[actor_id]) % 2**30
-
-
-def new_unrolls(config: config_lib.Config) -> int:
-  """How many unrolls of a batch are new; the others are replayed."""
-  return round(config.batch_size * (1 - config.replay_fraction))
-
-
-def _rollouts_per_batch(config: config_lib.Config) -> int:
-  """That are new."""
-  return new_unrolls(config) // config.envs_per_actor
-
-
-def _replay_settings(config: config_lib.Config) -> replay.Settings | None:
-  num_replayed = config.batch_size - new_unrolls(config)
-  if not num_replayed:
-    return None
-  return replay.Settings(num_replayed, config.replay_capacity, config.seed)
 
 
 def _check_known(flag: str, value: str, known: Any) -> None:

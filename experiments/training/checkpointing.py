@@ -22,7 +22,7 @@ class Keeper:
     directory: pathlib.Path,
     run: run_state.RunState,
     seconds: float,
-    pack: Callable[[run_state.RunState], Any] = run_state.pack,
+    pack: Callable[[run_state.RunState], Any],
   ):
     """Writes `run` before it returns; from then on there is a checkpoint.
 

@@ -21,8 +21,8 @@ from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import video
-from experiments.training import builders
 from experiments.training import checkpoint
+from experiments.training import setup as setup_lib
 
 
 def _option(default: Any, help_text: str, **bounds: int) -> Any:
@@ -129,10 +129,10 @@ def _play(
   watch: Callable[[dm_env.TimeStep], bool] | None,
 ) -> evaluator.Episodes:
   """The checkpoint's agent in the world."""
-  agent = builders.make_agent(config, world)
+  setup = setup_lib.make_setup(config, envs=[world])
+  agent, template = setup.agent, setup.run.train_state.params
   if options.greedy:
     agent = agent._replace(step=agent.greedy_step)
-  template = jax.eval_shape(agent.init, jax.random.key(0))
   params = checkpoint.unflatten(flat, template, 'train_state/params')
   return evaluator.play(
     world,

@@ -1,62 +1,49 @@
 """A run's pipeline: actors that act, and a learner that learns from them."""
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import functools
 import threading
 import time
-from typing import Any
 
 from absl import logging
-import jax
 
 from agents import actor
-from agents import agent as agent_lib
 from agents import learner
 from agents import parameter_store
-from agents import trajectory
 from agents import trajectory_queue
 from envs import environment
-from experiments import config as config_lib
 from experiments.training import builders
-from experiments.training import run_state
+from experiments.training import rollout_order
+from experiments.training import setup as setup_lib
 
 _JOIN_SECONDS = 10.0  # A thread that steps longer is stuck.
 
 
 @contextlib.contextmanager
 def running(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  worlds: Sequence[environment.Environment],
-  update: Callable[..., Any],
-  run: run_state.RunState,
-  queue: trajectory_queue.TrajectoryQueue,
-  store: parameter_store.ParameterStore,
-  devices: Sequence[jax.Device],
+  setup: setup_lib.Setup,
+  update: setup_lib.Update | None = None,
+  queue: trajectory_queue.TrajectoryQueue | None = None,
+  store: parameter_store.ParameterStore | None = None,
 ) -> Iterator[Iterator[learner.Progress]]:
   """Acts and learns, as long as one asks for progress; ends on leaving.
 
   Args:
-    config: of the run.
-    agent: acts.
-    worlds: one for each actor, closed on leaving.
-    update: over `devices`, from `learner.parallelize`.
-    run: where to go on.
-    queue: from `builders.make_queue`.
-    store: from `builders.make_store`.
-    devices: learn; the first of them acts.
+    setup: of the run; its environments are closed on leaving.
+    update: by default from `setup.compile_update`.
+    queue: by default from `builders.make_queue`; closing it ends the run.
+    store: by default from `builders.make_store`.
   """
+  config, run = setup.config, setup.run
+  update = update or setup_lib.compile_update(setup)
+  queue = queue or builders.make_queue(config, run.num_updates)
+  store = store or builders.make_store(config, run, setup.devices)
   batches = builders.make_batches(
-    config, queue, devices, run.num_updates, run.memory
+    config, queue, setup.devices, setup.replay_buffer
   )
-  run = run._replace(memory=())  # Theirs alone, to be forgotten in its time.
-  with (
-    contextlib.closing(batches),
-    acting(config, agent, worlds, run, queue, store),
-  ):
+  with contextlib.closing(batches), acting(setup, queue, store):
     yield learner.learn(
       run.train_state,
       batches,
@@ -64,7 +51,7 @@ def running(
       store.publish,
       check=queue.raise_if_failed,
       learning_rate=builders.make_schedule(config),
-      frames_per_step=worlds[0].frames_per_step,
+      frames_per_step=setup.envs[0].frames_per_step,
       total_frames=config.num_frames,
       num_updates=run.num_updates,
       num_frames=run.num_frames,
@@ -73,31 +60,15 @@ def running(
 
 @contextlib.contextmanager
 def acting(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  worlds: Sequence[environment.Environment],
-  run: run_state.RunState,
+  setup: setup_lib.Setup,
   queue: trajectory_queue.TrajectoryQueue,
   store: parameter_store.ParameterStore,
 ) -> Iterator[None]:
-  """Runs an actor thread for each world; on leaving, closes and joins them."""
-  act = actor.make_act(agent)
+  """Runs a thread for each actor; on leaving, closes and joins all of them."""
+  act = actor.make_act(setup.agent)
   threads = [
-    _actor_thread(
-      functools.partial(
-        actor.rollouts,
-        world,
-        act,
-        builders.make_get_params(config, store, actor_id, run.num_updates),
-        state=run.actors[actor_id],
-        initial_core_state=agent.initial_state(config.envs_per_actor),
-        unroll_length=config.unroll_length,
-        actor_id=actor_id,
-      ),
-      actor_id,
-      queue,
-    )
-    for actor_id, world in enumerate(worlds)
+    _actor_thread(setup, act, actor_id, queue, store)
+    for actor_id in range(len(setup.envs))
   ]
   try:
     for thread in threads:
@@ -106,15 +77,28 @@ def acting(
   finally:
     queue.close()
     store.close()
-    _join(threads, worlds)
+    _join(threads, setup.envs)
 
 
 def _actor_thread(
-  make_rollouts: Callable[[], Iterator[trajectory.Rollout]],
+  setup: setup_lib.Setup,
+  act: actor.Act,
   actor_id: int,
   queue: trajectory_queue.TrajectoryQueue,
+  store: parameter_store.ParameterStore,
 ) -> threading.Thread:
-  """A thread, not started, that puts an actor's rollouts into its ring."""
+  """Returns a thread, not started, that puts rollouts into the actor's ring."""
+  config, run = setup.config, setup.run
+  make_rollouts = functools.partial(
+    actor.rollouts,
+    setup.envs[actor_id],
+    act,
+    rollout_order.make_get_params(config, store, actor_id, run.num_updates),
+    state=run.actors[actor_id],
+    initial_core_state=setup.agent.initial_state(config.envs_per_actor),
+    unroll_length=config.unroll_length,
+    actor_id=actor_id,
+  )
   return threading.Thread(
     target=actor.run,
     args=(
@@ -129,14 +113,14 @@ def _actor_thread(
 
 def _join(
   threads: Sequence[threading.Thread],
-  worlds: Sequence[environment.Environment],
+  envs: Sequence[environment.Environment],
 ) -> None:
-  """Waits for the actors to leave, and closes the worlds they have left."""
+  """Waits for the actors to end, and closes their environments."""
   deadline = time.monotonic() + _JOIN_SECONDS
-  for thread, world in zip(threads, worlds, strict=True):
+  for thread, env in zip(threads, envs, strict=True):
     if thread.ident is not None:  # It was started.
       thread.join(max(0.0, deadline - time.monotonic()))
     if thread.is_alive():
       logging.error('%s is stuck in its environment; left behind.', thread.name)
     else:
-      world.close()
+      env.close()

@@ -26,7 +26,6 @@ class RunState(NamedTuple):
   older_params: tuple[Any, ...]
   actors: Actors  # After the rollouts that were learnt from.
   statistics: metrics_lib.State
-  memory: replay.Memory = ()  # What the batches to come replay.
 
   @property
   def num_updates(self) -> int:
@@ -63,13 +62,16 @@ def after(
     older_params=older_params,
     actors=tuple(states.values()),
     statistics=of_rows,
-    memory=progress.batch.memory,
   )
 
 
-def pack(run: RunState) -> RunState:
-  """As it is saved."""
-  return run._replace(memory=replay.pack(run.memory))
+def pack(
+  run: RunState, replay_buffer: replay.ReplayBuffer | None
+) -> dict[str, Any]:
+  """Returns what a checkpoint of `run` holds, by name."""
+  contents = replay_buffer.state(run.num_updates) if replay_buffer else ()
+  # Checkpoints have always called the contents of the replay buffer 'memory'.
+  return run._asdict() | {'memory': replay.pack(contents)}
 
 
 def restore(
@@ -77,18 +79,14 @@ def restore(
   template: RunState,
   carries: list[actor.Carry | None],
   lag: int,
-  trajectory: trajectory_lib.Trajectory,
-  device: jax.Device,
 ) -> RunState:
-  """The run that was saved.
+  """Returns the run that was saved.
 
   Args:
     flat: from `checkpoint.read`.
     template: from `initial`, for the structures.
     carries: each actor's, if its environments give their state, likewise.
     lag: how many versions of parameters were kept, at most.
-    trajectory: of a rollout, likewise.
-    device: what is replayed comes to lie there.
 
   Raises:
     CheckpointError: if what was saved does not fit.
@@ -100,18 +98,35 @@ def restore(
     for i, (state, carry) in enumerate(zip(template.actors, carries))
   )
   filled = template._replace(
-    older_params=(params,) * min(max(lag, 0), num_updates),
-    actors=actors,
-    memory=jax.tree.map(lambda x: np.empty((0, *x.shape), x.dtype), trajectory),
+    older_params=(params,) * min(max(lag, 0), num_updates), actors=actors
   )
   run = checkpoint.unflatten(flat, filled)
   # The names of the metrics are known to the update alone.
   sums = checkpoint.nested(flat, 'statistics/interval/sums')
   interval = run.statistics.interval._replace(sums=sums)
-  return run._replace(
-    statistics=run.statistics._replace(interval=interval),
-    memory=replay.unpack(run.memory, device),
+  return run._replace(statistics=run.statistics._replace(interval=interval))
+
+
+def restore_replayed(
+  flat: checkpoint.Flat,
+  template: trajectory_lib.Trajectory,
+  device: jax.Device,
+) -> replay.Contents:
+  """Returns the contents of the replay buffer that was saved, on `device`.
+
+  Args:
+    flat: from `checkpoint.read`.
+    template: a rollout's trajectory.
+    device: where the contents are to lie.
+
+  Raises:
+    CheckpointError: if what was saved does not fit.
+  """
+  any_number = jax.tree.map(
+    lambda x: np.empty((0, *x.shape), x.dtype), template
   )
+  packed = checkpoint.unflatten(flat, any_number, 'memory')
+  return replay.unpack(packed, device)
 
 
 def _has(flat: checkpoint.Flat, prefix: str) -> bool:

@@ -2,23 +2,29 @@
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 from typing import Any
 
 import jax
 import psutil
 
-from experiments.training import builders
-
 _PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
 
 
+def num_cores() -> int:
+  """Returns how many cores this process may use."""
+  if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
-  """The machine, and what runs on it."""
+  """Returns the machine, and the versions of what runs on it."""
   devices = jax.local_devices()
   return {
     'cpu': _cpu(),
-    'num_cores': builders.num_cores(),
+    'num_cores': num_cores(),
     'memory_gib': round(psutil.virtual_memory().total / 2**30, 1),
     'device': devices[0].device_kind,
     'num_devices': len(devices),
