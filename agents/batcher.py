@@ -95,19 +95,11 @@ def shard(
     ValueError: if the number of environments does not divide over the devices.
   """
 
-  def join(axis):
-    def along(*xs):
-      joined = jnp.concatenate(xs, axis)
-      return jnp.stack(jnp.split(joined, num_devices, axis))
+  def join(axis, *xs):
+    joined = jnp.concatenate(xs, axis)
+    return jnp.stack(jnp.split(joined, num_devices, axis))
 
-    return along
-
-  rows = [each.rows for each in trajectories]
-  core_states = [each.core_state for each in trajectories]
-  return trajectory.Trajectory(
-    rows=jax.tree.map(join(1), *rows),
-    core_state=jax.tree.map(join(0), *core_states),
-  )
+  return trajectory.map_unrolls(join, *trajectories)
 
 
 def prefetch(

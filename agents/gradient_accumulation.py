@@ -36,15 +36,10 @@ def accumulate(
     )
 
   def part(start):
-    cut = jax.lax.dynamic_slice_in_dim
-    return trajectory_lib.Trajectory(
-      rows=jax.tree.map(
-        lambda x: cut(x, start, unrolls_per_pass, axis=1), trajectory.rows
-      ),
-      core_state=jax.tree.map(
-        lambda x: cut(x, start, unrolls_per_pass), trajectory.core_state
-      ),
-    )
+    def cut(axis, x):
+      return jax.lax.dynamic_slice_in_dim(x, start, unrolls_per_pass, axis)
+
+    return trajectory_lib.map_unrolls(cut, trajectory)
 
   def add(sums, start):
     return jax.tree.map(jnp.add, sums, gradient(params, part(start))), None

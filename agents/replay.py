@@ -104,19 +104,11 @@ def gather(
 ) -> trajectory.Trajectory:
   """Returns unroll `columns[i]` of trajectory i, for all i side by side."""
 
-  def side_by_side(axis):
-    def along(*xs):
-      unrolls = [jnp.take(x, c, axis) for x, c in zip(xs, columns, strict=True)]
-      return jnp.stack(unrolls, axis)
+  def stack(axis, *xs):
+    unrolls = [jnp.take(x, c, axis) for x, c in zip(xs, columns, strict=True)]
+    return jnp.stack(unrolls, axis)
 
-    return along
-
-  return trajectory.Trajectory(
-    rows=jax.tree.map(side_by_side(1), *(t.rows for t in trajectories)),
-    core_state=jax.tree.map(
-      side_by_side(0), *(t.core_state for t in trajectories)
-    ),
-  )
+  return trajectory.map_unrolls(stack, *trajectories)
 
 
 def num_unrolls(of: trajectory.Trajectory) -> int:

@@ -10,6 +10,8 @@ first row of the actor's next rollout. Time is shifted in this file alone:
 `transitions` turns rows into transitions for the loss.
 """
 
+from collections.abc import Callable
+import functools
 from typing import Any
 from typing import NamedTuple
 
@@ -110,6 +112,24 @@ def transitions(rows: Row) -> Transitions:
     rewards=timestep.reward,
     discounts=timestep.discount,
     mask=jnp.logical_not(is_first(timestep)),
+  )
+
+
+def map_unrolls(
+  function: Callable[..., Any], *trajectories: Trajectory
+) -> Trajectory:
+  """Applies `function(axis, *leaves)` to the leaves of trajectories.
+
+  Unrolls lie side by side along `axis`: 1 in rows `[T+1, B, ...]`, 0 in the
+  core state `[B, ...]`. Nothing else needs to know that.
+  """
+
+  def map_leaves(axis, *trees):
+    return jax.tree.map(functools.partial(function, axis), *trees)
+
+  return Trajectory(
+    rows=map_leaves(1, *(each.rows for each in trajectories)),
+    core_state=map_leaves(0, *(each.core_state for each in trajectories)),
   )
 
 

@@ -26,6 +26,7 @@ from experiments.profiling import suggestions
 from experiments.records import atomic_file
 from experiments.records import hardware
 from experiments.training import setup as setup_lib
+from experiments.training import validation
 
 _FINALISTS = 3
 _ROW = '{:<12}{:>12}{:>12}{:>12}{:>16}{:>12}'
@@ -214,7 +215,7 @@ def run() -> None:
   """Examines, or tunes, as the flags say."""
   values = flags.FLAGS
   asked = cli.config_from_flags()
-  config_lib.validate(asked, jax.local_device_count())
+  validation.validate(asked, jax.local_device_count())
   config = dataclasses.replace(asked, num_frames=2**53)  # Never to the end.
   if values.tune and values.json:
     raise config_lib.ConfigError('--tune has no table for --json to store.')

@@ -31,6 +31,7 @@ from experiments.checking import results as results_lib
 from experiments.training import builders
 from experiments.training import pipeline
 from experiments.training import setup as setup_lib
+from experiments.training import validation
 
 # Where neither --preset nor --logdir is given. Small: it need not learn.
 _SMALL = dict(
@@ -72,7 +73,7 @@ def check(config: config_lib.Config, seconds: float) -> Report:
     baseline_cost=config.baseline_cost or 1.0,
     entropy_cost=config.entropy_cost or 0.01,
   )
-  config_lib.validate(config, jax.local_device_count())
+  validation.validate(config, jax.local_device_count())
   _check_agent(config)
   try:
     rehearsal, steps_per_second = rehearse(config)
@@ -189,7 +190,7 @@ def asked_config() -> config_lib.Config:
   config = config_lib.Config(**(_SMALL | given))
   if 'torso' in given:
     return config
-  config_lib.validate(config, jax.local_device_count())
+  validation.validate(config, jax.local_device_count())
   (world,) = builders.make_envs(dataclasses.replace(config, num_actors=1))
   specs = jax.tree.leaves(world.observation_spec())
   world.close()

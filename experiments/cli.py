@@ -12,6 +12,13 @@ from absl import logging
 from experiments import config as config_lib
 from experiments.records import config_json
 
+_DEFINE = {
+  bool: flags.DEFINE_boolean,
+  int: flags.DEFINE_integer,
+  float: flags.DEFINE_float,
+  str: flags.DEFINE_string,
+}
+
 
 def define_flags() -> None:
   """Defines --preset, and one flag for each field of `Config`."""
@@ -20,19 +27,17 @@ def define_flags() -> None:
     'catch',
     f'Values to begin with: {", ".join(config_lib.PRESETS)}.',
   )
-  define = {
-    bool: flags.DEFINE_boolean,
-    int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
-    str: flags.DEFINE_string,
-  }
   for field in dataclasses.fields(config_lib.Config):
     values = (
       f'{preset}: {values.get(field.name, field.default)}'
       for preset, values in config_lib.PRESETS.items()
     )
     text = f'{field.metadata["help"]} ({", ".join(values)}.)'
-    define[field.type](field.name, None, text)
+    choices = field.metadata['choices']
+    if choices:
+      flags.DEFINE_enum(field.name, None, choices, text)
+    else:
+      _DEFINE[field.type](field.name, None, text)
 
 
 def config_from_flags() -> config_lib.Config:

@@ -5,6 +5,7 @@ unless a field says otherwise). A preset overrides some of them, a flag
 overrides both.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import difflib
 import math
@@ -13,14 +14,44 @@ import pathlib
 import sys
 from typing import Any
 
+import vtrace
+
 
 class ConfigError(ValueError):
   """The user asked for something that cannot be; the message says what."""
 
 
-def _field(default: Any, help_text: str, may_change: bool = False) -> Any:
-  """A setting; `may_change` when a run goes on: its meaning stays."""
-  metadata = {'help': help_text, 'may_change': may_change}
+_COUNT = (1, 2**53)
+_FINITE = (0.0, sys.float_info.max)
+_NON_NEGATIVE = (0.0, math.inf)
+_FRACTION = (0.0, 1.0)
+
+
+def _field(
+  default: Any,
+  help_text: str,
+  *,
+  bounds: tuple[float, float] | None = None,
+  choices: Sequence[str] = (),
+  resumable: bool = False,
+) -> Any:
+  """Declares a setting.
+
+  Args:
+    default: its value, and so its type.
+    help_text: for --help.
+    bounds: the least and the greatest value of a number.
+    choices: all values of a text, if it is not free.
+    resumable: whether a run can be resumed with another value.
+
+  Raises:
+    TypeError: if a number has no bounds.
+  """
+  if type(default) in (int, float) and bounds is None:
+    raise TypeError(f'A number needs bounds: {help_text}')
+  metadata = dict(
+    help=help_text, bounds=bounds, choices=tuple(choices), resumable=resumable
+  )
   return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -28,7 +59,7 @@ def _field(default: Any, help_text: str, may_change: bool = False) -> Any:
 class Config:
   """A run. Frames are environment frames, action repeats included."""
 
-  # The world.
+  # The environment.
   env: str = _field(
     'Pong-v5',
     "'Catch', 'DelayedCatch', the id of an EnvPool task with a single discrete "
@@ -36,156 +67,158 @@ class Config:
     'Gymnasium.',
   )
   num_frames: int = _field(
-    200_000_000, 'Environment frames to train for. Paper: 200M per Atari game.'
+    200_000_000,
+    'Environment frames to train for. Paper: 200M per Atari game.',
+    bounds=_COUNT,
   )
   seed: int = _field(
     0,
     'Of parameters, actions and worlds. Without --lag runs of one seed still '
     'differ: when new parameters reach an actor is a matter of time.',
+    bounds=(0, 2**32 - 1),
   )
   # The agent.
   torso: str = _field(
     'deep',
-    "'shallow' or 'deep' (figure 3), or 'mlp', which takes any observation.",
+    'Figure 3: the small or the residual network for images. mlp: a '
+    'perceptron, which takes any observation.',
+    choices=('shallow', 'deep', 'mlp'),
   )
   use_lstm: bool = _field(
     False, 'An LSTM of 256 between torso and heads. Paper: not on Atari.'
   )
   precision: str = _field(
     'f32',
-    "'f32', or 'bf16': the layers of torso and core compute in bfloat16, for "
+    'With bf16 the layers of torso and core compute in bfloat16, for '
     'accelerators; all else stays float32. Ours.',
+    choices=('f32', 'bf16'),
   )
   # The actors.
   num_actors: int = _field(
     2,
     'Actor threads. They take turns: while one waits '
     'for its environments another computes. Ours.',
+    bounds=(1, 10_000),
   )
   envs_per_actor: int = _field(
-    32, 'Environments stepped together by one actor. Ours.'
+    32, 'Environments stepped together by one actor. Ours.', bounds=(1, 10**6)
   )
-  unroll_length: int = _field(20, 'Agent steps of an unroll, T. Table G.1.')
+  unroll_length: int = _field(
+    20, 'Agent steps of an unroll, T. Table G.1.', bounds=_COUNT
+  )
   queue_capacity: int = _field(
     1,
     'How many rollouts, its unrolls of T steps, an actor may be ahead of the '
     'learner; bounds the policy lag. Ours.',
+    bounds=(1, 10**6),
   )
   lag: int = _field(
     -1,
     'How many updates old the parameters are that acted for a batch, exactly: '
     '0 acts and learns in turns, k keeps k older parameters; runs of one seed '
     'are then the same. -1: whatever is newest, bounded by the queue. Ours.',
+    bounds=(-1, 10_000),
   )
   timeout_seconds: float = _field(
     600.0,
     'Longest wait of an actor for the learner or the other way round, '
     'compilation included. Ours.',
-    may_change=True,
+    resumable=True,
+    bounds=(1.0, math.inf),
   )
   # The learner.
-  batch_size: int = _field(32, 'Unrolls in an update, over all devices. G.1.')
+  batch_size: int = _field(
+    32, 'Unrolls in an update, over all devices. G.1.', bounds=_COUNT
+  )
   unrolls_per_pass: int = _field(
     0,
     'Accumulate the gradient over groups of this many unrolls: the same '
     'gradient. 0: one or two for images on CPU, whichever is faster, and '
     'all at once otherwise. Ours.',
-    may_change=True,
+    resumable=True,
+    bounds=(0, 2**53),
   )
   replay_fraction: float = _field(
     0.0,
     'Of the unrolls of a batch those that are drawn from the last '
     'replay_capacity ones; frames count once, when they are new. Section '
     '5.2.2: half.',
+    bounds=_FRACTION,
   )
   replay_capacity: int = _field(
     10_000,
     'Unrolls that are kept to be replayed, at most, first in first out. '
     'Section 5.2.2.',
+    bounds=_COUNT,
   )
   learning_rate: float = _field(
-    6e-4, 'Falls linearly to 0 over all frames. G.1.'
+    6e-4, 'Falls linearly to 0 over all frames. G.1.', bounds=_FINITE
   )
-  rmsprop_decay: float = _field(0.99, 'Of the second moment. Table G.1.')
-  rmsprop_epsilon: float = _field(0.01, 'Inside the square root. Table G.1.')
+  rmsprop_decay: float = _field(
+    0.99, 'Of the second moment. Table G.1.', bounds=_FRACTION
+  )
+  rmsprop_epsilon: float = _field(
+    0.01, 'Inside the square root. Table G.1.', bounds=_FINITE
+  )
   max_grad_norm: float = _field(
-    40.0, 'Clip of the global norm; inf: none. G.1.'
+    40.0, 'Clip of the global norm; inf: none. G.1.', bounds=_NON_NEGATIVE
   )
   # The loss.
-  discount: float = _field(0.99, 'gamma. Table G.1.')
+  discount: float = _field(0.99, 'gamma. Table G.1.', bounds=_FRACTION)
   reward_clipping: str = _field(
     'abs_one',
-    "'abs_one', 'soft_asymmetric' (DMLab-30, as released), "
-    "'soft_asymmetric_paper' (figure D.1), or 'none'. Table G.1: [-1, 1].",
+    'Clips rewards to [-1, 1] (table G.1), or as for DMLab-30: as the authors '
+    'released it, or as in figure D.1 of the paper.',
+    choices=vtrace.rewards.CLIPPINGS,
   )
-  baseline_cost: float = _field(0.5, 'Weight of the baseline loss. Table G.1.')
-  entropy_cost: float = _field(0.01, 'Weight of the entropy bonus. Table G.1.')
+  baseline_cost: float = _field(
+    0.5, 'Weight of the baseline loss. Table G.1.', bounds=_FINITE
+  )
+  entropy_cost: float = _field(
+    0.01, 'Weight of the entropy bonus. Table G.1.', bounds=_FINITE
+  )
   correction: str = _field(
     'vtrace',
-    "For policy lag: 'vtrace', 'one_step', 'epsilon' or 'none'. Section 5.2.2.",
+    'For policy lag. Section 5.2.2.',
+    choices=vtrace.corrections.CORRECTIONS,
   )
   clip_rho_threshold: float = _field(
-    1.0, 'rho_bar of V-trace; inf: none. Section 4.1.'
+    1.0, 'rho_bar of V-trace; inf: none. Section 4.1.', bounds=_NON_NEGATIVE
   )
   clip_c_threshold: float = _field(
-    1.0, 'c_bar of V-trace; inf: none. Section 4.1.'
+    1.0, 'c_bar of V-trace; inf: none. Section 4.1.', bounds=_NON_NEGATIVE
   )
   clip_pg_rho_threshold: float = _field(
-    1.0, "Clip of the policy gradient's weights; inf: none. The authors' code."
+    1.0,
+    "Clip of the policy gradient's weights; inf: none. The authors' code.",
+    bounds=_NON_NEGATIVE,
   )
-  lambda_: float = _field(1.0, 'lambda of V-trace. Remark 2.')
+  lambda_: float = _field(1.0, 'lambda of V-trace. Remark 2.', bounds=_FRACTION)
   # The records.
   logdir: str = _field(
     '',
     'Where the run is recorded; a run that is there goes on. Empty: a new '
     'folder in runs/, named after environment, seed, time and process.',
-    may_change=True,
+    resumable=True,
   )
-  log_updates: int = _field(100, 'Updates between two rows of metrics. Ours.')
-  return_window: int = _field(100, 'Episodes that mean_return averages. Ours.')
+  log_updates: int = _field(
+    100, 'Updates between two rows of metrics. Ours.', bounds=_COUNT
+  )
+  return_window: int = _field(
+    100, 'Episodes that mean_return averages. Ours.', bounds=_COUNT
+  )
   checkpoint_seconds: float = _field(
     60.0,
     'Seconds between two checkpoints; the last three are kept. Ours.',
-    may_change=True,
+    resumable=True,
+    bounds=_NON_NEGATIVE,
   )
   debug_nans: bool = _field(
     False,
     'Stop at the very computation that makes a NaN, at some cost in speed.',
-    may_change=True,
+    resumable=True,
   )
 
-
-_COUNT = (1, 2**53)
-_FINITE = (0.0, sys.float_info.max)
-_ANY = (0.0, math.inf)
-RANGES = {
-  'num_frames': _COUNT,
-  'seed': (0, 2**32 - 1),  # What a JAX key can tell apart.
-  'num_actors': (1, 10_000),
-  'envs_per_actor': (1, 10**6),
-  'unroll_length': _COUNT,
-  'queue_capacity': (1, 10**6),
-  'lag': (-1, 10_000),
-  'timeout_seconds': (1.0, math.inf),
-  'batch_size': _COUNT,
-  'unrolls_per_pass': (0, 2**53),
-  'replay_fraction': (0.0, 1.0),
-  'replay_capacity': _COUNT,
-  'learning_rate': _FINITE,
-  'rmsprop_decay': (0.0, 1.0),
-  'rmsprop_epsilon': _FINITE,
-  'max_grad_norm': _ANY,
-  'discount': (0.0, 1.0),
-  'baseline_cost': _FINITE,
-  'entropy_cost': _FINITE,
-  'clip_rho_threshold': _ANY,
-  'clip_c_threshold': _ANY,
-  'clip_pg_rho_threshold': _ANY,
-  'lambda_': (0.0, 1.0),
-  'log_updates': _COUNT,
-  'return_window': _COUNT,
-  'checkpoint_seconds': _ANY,
-}
 
 PRESETS: dict[str, dict[str, Any]] = {
   # Seconds on a laptop. Values ours.
@@ -236,59 +269,20 @@ def from_preset(preset: str, **overrides: Any) -> Config:
   return Config(**(PRESETS[preset] | overrides))
 
 
-def validate(config: Config, num_devices: int) -> None:
-  """Refuses what cannot be, before anything is made.
-
-  Raises:
-    ConfigError: with one sentence.
-  """
+def check_fields(config: Config) -> None:
+  """Raises a ConfigError for a value of another type, or one out of range."""
   for field in dataclasses.fields(Config):
-    _check_type(getattr(config, field.name), field)
-  for name, (least, most) in RANGES.items():
-    value = getattr(config, name)
-    if not least <= value <= most:
-      raise ConfigError(f'--{name}={value} is not in [{least}, {most}].')
-  if config.replay_fraction:
-    _check_replay(config)
-  elif config.batch_size % config.envs_per_actor:
-    raise ConfigError(
-      f'--batch_size={config.batch_size} is not a multiple of '
-      f'--envs_per_actor={config.envs_per_actor}: an actor hands over one '
-      'unroll of each of its environments at once, and a batch takes them all.'
-    )
-  if config.batch_size % num_devices:
-    raise ConfigError(
-      f'--batch_size={config.batch_size} does not divide over the '
-      f'{num_devices} devices.'
-    )
-  per_device = config.batch_size // num_devices
-  if config.unrolls_per_pass and per_device % config.unrolls_per_pass:
-    raise ConfigError(
-      f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
-      f'{per_device} unrolls of a device.'
-    )
-
-
-def _check_replay(config: Config) -> None:
-  """New unrolls are whole rollouts; what is replayed must be kept."""
-  new = config.batch_size * (1 - config.replay_fraction)
-  if not new or not math.isclose(new, round(new)):
-    raise ConfigError(
-      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
-      f'of a batch of {config.batch_size}.'
-    )
-  if round(new) % config.envs_per_actor:
-    raise ConfigError(
-      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
-      f'of a batch of {config.batch_size}, no multiple of '
-      f'--envs_per_actor={config.envs_per_actor}.'
-    )
-  if config.replay_capacity < config.envs_per_actor:
-    raise ConfigError(
-      f'--replay_capacity={config.replay_capacity} is less than the '
-      f'{config.envs_per_actor} unrolls that an actor hands over at once: '
-      '--envs_per_actor.'
-    )
+    value = getattr(config, field.name)
+    _check_type(value, field)
+    bounds, choices = field.metadata['bounds'], field.metadata['choices']
+    if bounds and not bounds[0] <= value <= bounds[1]:
+      raise ConfigError(
+        f'--{field.name}={value} is not in [{bounds[0]}, {bounds[1]}].'
+      )
+    if choices and value not in choices:
+      raise ConfigError(
+        f'Unknown --{field.name}={value}.{did_you_mean(value, choices)}'
+      )
 
 
 def _check_type(value: Any, field: dataclasses.Field) -> None:

@@ -8,8 +8,8 @@ from that of pi. Right: the cosine between the expected policy gradient, once
 the values are learnt, and that of acting with pi; states weigh equally.
 """
 
-from collections.abc import Callable
 from collections.abc import Sequence
+import itertools
 from typing import Any
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from experiments.studies import tabular_mdp
 from vtrace import corrections
 
 _AWAY = np.linspace(0.0, 1.0, 6)
+_STYLES = ('-', '--', '-.', ':')
 _UNCLIPPED = dict(
   clip_rho_threshold=None, clip_c_threshold=None, clip_pg_rho_threshold=None
 )
@@ -36,21 +37,24 @@ class Case(NamedTuple):
   label: str
   correction: corrections.Correction
   settings: dict[str, Any]
-  weight: Callable[[np.ndarray], Any]  # Of grad log pi, of pi / mu.
   style: str
 
 
-CASES = (
-  Case('V-trace', corrections.vtrace, {}, lambda w: np.minimum(1.0, w), 'C0-'),
-  Case(
-    'V-trace, no clipping', corrections.vtrace, _UNCLIPPED, lambda w: w, 'C4-'
-  ),
-  Case(
-    '1-step', corrections.one_step, {}, lambda w: np.minimum(1.0, w), 'C1--'
-  ),
-  Case('epsilon', corrections.epsilon, {}, np.ones_like, 'C2-.'),
-  Case('none', corrections.none, {}, np.ones_like, 'C3:'),
-)
+def make_cases() -> list[Case]:
+  """Returns every correction, and V-trace without clipping besides."""
+  cases = [
+    Case(row.label, row, {}, f'C{i}{style}')
+    for i, (row, style) in enumerate(
+      zip(corrections.CORRECTIONS.values(), itertools.cycle(_STYLES))
+    )
+  ]
+  vtrace = cases[0]
+  unclipped = vtrace._replace(
+    label=f'{vtrace.label}, no clipping',
+    settings=_UNCLIPPED,
+    style=f'C{len(cases)}-',
+  )
+  return [vtrace, unclipped, *cases[1:]]
 
 
 def errors(case: Case, world: tabular_mdp.World) -> tuple[float, float]:
@@ -59,7 +63,11 @@ def errors(case: Case, world: tabular_mdp.World) -> tuple[float, float]:
     tabular_mdp.operator(world, case.correction, **case.settings)
   )
   wanted = tabular_mdp.value_of(world, world.pi)
-  weights = case.weight(world.pi / world.mu)
+  weights = case.correction.pg_weights(
+    np.log(world.pi / world.mu),
+    np.log(world.pi),
+    case.settings.get('clip_pg_rho_threshold', 1.0),
+  )
   learnt = policy_gradient(world, values, world.mu * weights)
   true = policy_gradient(world, wanted, world.pi)
   cosine = np.sum(learnt * true) / np.linalg.norm(learnt)
@@ -85,7 +93,8 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
   fig = figure.Figure(figsize=(8, 3.4), layout='constrained')
   panels = fig.subplots(1, 2)
   worlds = [tabular_mdp.make_world(seed) for seed in seeds]
-  for case in CASES:
+  cases = make_cases()
+  for case in cases:
     means = np.mean(
       [[errors(case, between(w, a)) for a in _AWAY] for w in worlds], axis=0
     )
@@ -98,7 +107,7 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
     style.set_style(axes)
   handles, labels = panels[0].get_legend_handles_labels()
   fig.legend(
-    handles, labels, loc='outside upper left', ncols=len(CASES), frameon=False
+    handles, labels, loc='outside upper left', ncols=len(cases), frameon=False
   )
   return fig
 

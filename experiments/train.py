@@ -32,6 +32,7 @@ from experiments.training import pipeline
 from experiments.training import run_state
 from experiments.training import setup as setup_lib
 from experiments.training import signals
+from experiments.training import validation
 
 
 def train(config: config_lib.Config) -> metrics_lib.Summary:
@@ -41,7 +42,7 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
     ConfigError: if the configuration cannot be, before anything is written.
     Stopped: after SIGINT or SIGTERM, with a checkpoint written.
   """
-  config_lib.validate(config, jax.local_device_count())
+  validation.validate(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
     logdir_lib.check_resumable(config, logdir)
     setup = _begin(config, logdir)

@@ -16,6 +16,7 @@ from experiments.studies import design as design_lib
 from experiments.studies import report as report_lib
 from experiments.studies import runner
 from experiments.studies import tabular_mdp
+from experiments.training import validation
 
 TINY = design_lib.Design(
   tasks=(design_lib.Task('Catch', 3_000, dict(learning_rate=1e-3)),),
@@ -39,7 +40,7 @@ def test_every_run_can_be_and_is_there_once(design):
     2 * design.num_samples + len(design.lags) * design.num_seeds
   )
   for trial in wanted:
-    config_lib.validate(trial.config, 1)
+    validation.validate(trial.config, 1)
     assert trial.config.correction == trial.correction
     assert trial.config.lag == trial.lag and trial.config.env == trial.task
     assert (trial.config.replay_fraction > 0) == trial.has_replay
@@ -184,12 +185,12 @@ def test_v_trace_learns_what_pi_is_worth_better_than_the_others():
   worlds = [tabular_mdp.make_world(seed) for seed in range(5)]
   errors = {
     case.label: np.mean([fixed_points.errors(case, w) for w in worlds], axis=0)
-    for case in fixed_points.CASES
+    for case in fixed_points.make_cases()
   }
   assert errors['V-trace, no clipping'] == pytest.approx((0, 1), abs=1e-3)
   for label in ('1-step', 'epsilon', 'none'):
     assert errors['V-trace'][0] < 0.8 * errors[label][0]
-  for case in fixed_points.CASES:
+  for case in fixed_points.make_cases():
     on_policy = fixed_points.between(worlds[0], 0.0)
     error = fixed_points.errors(case, on_policy)
     assert error == pytest.approx((0, 1), abs=1e-3)

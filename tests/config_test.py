@@ -3,9 +3,14 @@
 import dataclasses
 import math
 
+import dm_env
+import numpy as np
 import pytest
 
+from envs import catch
 from experiments import config as config_lib
+from experiments.training import builders
+from experiments.training import validation
 
 
 def test_defaults_are_the_papers_atari_values():
@@ -38,7 +43,7 @@ def test_an_override_wins_over_the_preset():
 
 @pytest.mark.parametrize('preset', config_lib.PRESETS)
 def test_every_preset_is_possible_on_one_device(preset):
-  config_lib.validate(config_lib.from_preset(preset), num_devices=1)
+  validation.validate(config_lib.from_preset(preset), num_devices=1)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +69,14 @@ def test_every_preset_is_possible_on_one_device(preset):
 )
 def test_what_cannot_be_is_refused(settings, devices, match):
   with pytest.raises(config_lib.ConfigError, match=match):
-    config_lib.validate(config_lib.from_preset('catch', **settings), devices)
+    validation.validate(config_lib.from_preset('catch', **settings), devices)
 
 
 def test_infinity_means_no_clip():
   config = config_lib.from_preset(
     'catch', clip_rho_threshold=math.inf, max_grad_norm=math.inf
   )
-  config_lib.validate(config, num_devices=1)
+  validation.validate(config, num_devices=1)
 
 
 def test_unknown_presets_name_near_matches():
@@ -88,7 +93,7 @@ def test_whole_numbers_are_numbers():
   config = config_lib.from_preset(
     'catch', learning_rate=1, checkpoint_seconds=0
   )
-  config_lib.validate(config, num_devices=1)
+  validation.validate(config, num_devices=1)
 
 
 def test_every_field_has_help():
@@ -96,10 +101,32 @@ def test_every_field_has_help():
     assert len(field.metadata['help']) > 10
 
 
-def test_every_number_has_a_range():
-  numbers = {
-    field.name
-    for field in dataclasses.fields(config_lib.Config)
-    if field.type in (int, float)
-  }
-  assert numbers == set(config_lib.RANGES)
+def test_a_number_without_bounds_cannot_be_declared():
+  for default in (3, 0.5):
+    with pytest.raises(TypeError, match='needs bounds: a number'):
+      config_lib._field(default, 'a number')
+  config_lib._field(True, 'a switch')
+
+
+@pytest.mark.parametrize(
+  'field',
+  [f for f in dataclasses.fields(config_lib.Config) if f.metadata['choices']],
+  ids=lambda field: field.name,
+)
+def test_what_is_none_of_the_choices_is_rejected(field):
+  for value in field.metadata['choices']:
+    config_lib.check_fields(config_lib.Config(**{field.name: value}))
+  wrong = config_lib.Config(**{field.name: field.default[:-1]})
+  with pytest.raises(config_lib.ConfigError, match=f'--{field.name}=.*mean'):
+    config_lib.check_fields(wrong)
+
+
+def test_every_choice_can_be_made():
+  env = catch.Catch(1, 0)
+  big = dm_env.specs.Array((84, 84, 4), np.uint8)
+  for field in dataclasses.fields(config_lib.Config):
+    for value in field.metadata['choices']:
+      config = config_lib.Config(**{field.name: value})
+      assert builders.make_loss(config) and builders.reward_clipping(config)
+      env.observation_spec = lambda: big
+      assert builders.make_agent(config, env)

@@ -16,8 +16,15 @@ SETTINGS = dict(
   clip_pg_rho_threshold=1.5,
   lambda_=0.9,
 )
-UNCORRECTED = (corrections.one_step, corrections.epsilon, corrections.none)
-ALL = (corrections.vtrace, *UNCORRECTED)
+UNCORRECTED = ('one_step', 'epsilon', 'none')
+ALL = tuple(corrections.CORRECTIONS)
+
+
+def correct(name, *inputs, **settings):
+  """Targets and advantages by the correction of that name."""
+  return corrections.targets_and_advantages(
+    corrections.CORRECTIONS[name], *inputs, **settings
+  )
 
 
 def make_inputs(seed=0):
@@ -65,30 +72,30 @@ def advantages(inputs, targets):
   return rewards + discounts * following - values
 
 
-def weights(correction, log_rhos, log_pi):
+def weights(name, log_rhos, log_pi):
   """What grad log pi weighs, from section 5.2.2's words."""
-  if correction is corrections.one_step:
+  if name == 'one_step':
     return np.minimum(SETTINGS['clip_pg_rho_threshold'], np.exp(log_rhos))
-  if correction is corrections.epsilon:
+  if name == 'epsilon':
     return np.exp(log_pi) / (np.exp(log_pi) + 1e-6)
   return np.ones([T, B])
 
 
 def test_vtrace_is_v_trace():
   inputs, log_pi = make_inputs()
-  returns = corrections.vtrace(*inputs, target_log_probs=log_pi, **SETTINGS)
+  returns = correct('vtrace', *inputs, target_log_probs=log_pi, **SETTINGS)
   expected = reference.vtrace(*inputs, **SETTINGS)
   for ours, theirs in zip(returns, expected, strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('correction', UNCORRECTED)
+@pytest.mark.parametrize('name', UNCORRECTED)
 @pytest.mark.parametrize('lambda_', (1.0, 0.9))
-def test_the_others_learn_n_step_returns(correction, lambda_):
+def test_the_others_learn_n_step_returns(name, lambda_):
   inputs, log_pi = make_inputs()
   _, discounts, rewards, values, bootstrap_value = inputs
   settings = SETTINGS | dict(lambda_=lambda_)
-  returns = correction(*inputs, target_log_probs=log_pi, **settings)
+  returns = correct(name, *inputs, target_log_probs=log_pi, **settings)
   targets = td_lambda(discounts, rewards, values, bootstrap_value, lambda_)
   if lambda_ == 1.0:
     same = n_step_returns(discounts, rewards, bootstrap_value)
@@ -96,7 +103,7 @@ def test_the_others_learn_n_step_returns(correction, lambda_):
   np.testing.assert_allclose(returns.vs, targets, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(
     returns.pg_advantages,
-    weights(correction, inputs[0], log_pi) * advantages(inputs, targets),
+    weights(name, inputs[0], log_pi) * advantages(inputs, targets),
     rtol=1e-3,
     atol=1e-5,
   )
@@ -105,13 +112,13 @@ def test_the_others_learn_n_step_returns(correction, lambda_):
 def test_epsilon_is_added_to_the_policy_inside_the_logarithm():
   """Of the loss the gradient, where a policy's probability is its parameter."""
   inputs, log_pi = make_inputs()
-  plain = corrections.none(*inputs, target_log_probs=log_pi).pg_advantages
+  plain = correct('none', *inputs, target_log_probs=log_pi).pg_advantages
 
   def in_words(log_pi):
     return -jnp.sum(jnp.log(jnp.exp(log_pi) + 1e-6) * plain)
 
   def ours(log_pi):
-    returns = corrections.epsilon(*inputs, target_log_probs=log_pi)
+    returns = correct('epsilon', *inputs, target_log_probs=log_pi)
     losses = vtrace.policy_gradient_loss(log_pi, returns.pg_advantages)
     return jnp.sum(losses)
 
@@ -120,19 +127,19 @@ def test_epsilon_is_added_to_the_policy_inside_the_logarithm():
   )
 
 
-@pytest.mark.parametrize('correction', ALL)
-def test_on_policy_all_are_the_same(correction):
+@pytest.mark.parametrize('name', ALL)
+def test_on_policy_all_are_the_same(name):
   inputs, _ = make_inputs()
   inputs[0] = np.zeros_like(inputs[0])
   likely = np.full([T, B], np.log(0.5), np.float32)
-  returns = correction(*inputs, target_log_probs=likely)
+  returns = correct(name, *inputs, target_log_probs=likely)
   expected = vtrace.from_importance_weights(*inputs)
   for ours, theirs in zip(returns, expected, strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('correction', ALL)
-def test_what_was_ignored_weighs_nothing(correction):
+@pytest.mark.parametrize('name', ALL)
+def test_what_was_ignored_weighs_nothing(name):
   """Neither the episode before nor the one after sees the other."""
   inputs, log_pi = make_inputs()
   boundary = 3
@@ -140,8 +147,8 @@ def test_what_was_ignored_weighs_nothing(correction):
   inputs[1][:] = 0.9
 
   def returns_of(rewards, values):
-    return correction(
-      *inputs[:2], rewards, values, inputs[4], target_log_probs=log_pi
+    return correct(
+      name, *inputs[:2], rewards, values, inputs[4], target_log_probs=log_pi
     )
 
   _, _, rewards, values, _ = inputs
@@ -156,20 +163,20 @@ def test_what_was_ignored_weighs_nothing(correction):
     np.testing.assert_array_equal(a[:boundary], b[:boundary])
 
 
-@pytest.mark.parametrize('correction', ALL)
-def test_no_gradient_flows(correction):
+@pytest.mark.parametrize('name', ALL)
+def test_no_gradient_flows(name):
   inputs, log_pi = make_inputs()
 
   def total(inputs, log_pi):
-    returns = correction(*inputs, target_log_probs=log_pi)
+    returns = correct(name, *inputs, target_log_probs=log_pi)
     return sum(jnp.sum(x) for x in returns)
 
   for gradient in jax.tree.leaves(jax.grad(total, (0, 1))(inputs, log_pi)):
     np.testing.assert_array_equal(gradient, 0.0)
 
 
-@pytest.mark.parametrize('correction', ALL)
-def test_shapes_are_checked(correction):
+@pytest.mark.parametrize('name', ALL)
+def test_shapes_are_checked(name):
   inputs, log_pi = make_inputs()
   with pytest.raises(AssertionError):
-    correction(*inputs[:4], inputs[4][1:], target_log_probs=log_pi)
+    correct(name, *inputs[:4], inputs[4][1:], target_log_probs=log_pi)

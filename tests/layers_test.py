@@ -14,7 +14,7 @@ MAY_IMPORT = {
   'experiments': {'experiments', 'agents', 'envs', 'vtrace'},
   'benchmarks': {'benchmarks', 'experiments', 'agents', 'envs', 'vtrace'},
 }
-GROUND = {'chex', 'jax', 'typing'}  # All that vtrace may stand on.
+GROUND = {'chex', 'jax', 'collections', 'typing'}  # All that vtrace stands on.
 # The layers of experiments, from the lowest to the highest: a module imports
 # from its own folder and from the layers below it.
 LAYERS = (

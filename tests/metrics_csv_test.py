@@ -41,12 +41,26 @@ def test_rows_after_an_update_are_cut_off(tmp_path):
 
 
 @pytest.mark.parametrize('contents', ('', 'num_fra', 'num_frames\r\n'))
-def test_a_file_without_rows_has_none(contents, tmp_path):
+def test_a_file_without_rows_is_emptied(contents, tmp_path):
   path = tmp_path / 'metrics.csv'
   path.write_text(contents)
   assert metrics_csv.cut(path, 5) == []
-  header = ','.join(metrics_csv.COLUMNS).encode()
-  assert path.read_bytes() == header + b'\r\n'
+  assert path.read_bytes() == b''
+  assert metrics_csv.read_header(path) == []
+
+
+def test_a_file_keeps_its_own_columns(tmp_path):
+  path = tmp_path / 'metrics.csv'
+  contents = b'num_updates,own,num_frames\r\n7,2.5,70\r\n'
+  path.write_bytes(contents + b'9,1,90\r\n')
+  assert metrics_csv.read_header(path) == ['num_updates', 'own', 'num_frames']
+  metrics_csv.cut(path, 8)
+  assert path.read_bytes() == contents
+
+
+def test_columns_of_ones_own_come_last():
+  names = metrics_csv.order(['b', 'loss', 'a', 'num_frames'])
+  assert names == ['num_frames', 'loss', 'a', 'b']
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Rows of metrics: means since the last row, and windows of episodes."""
 
+import contextlib
 import csv
 
 import jax
@@ -13,6 +14,7 @@ from experiments import config as config_lib
 from experiments.records import metrics as metrics_lib
 from experiments.records import metrics_csv
 from experiments.records import run_logger
+from tests import events
 import vtrace
 
 NORMS = (
@@ -40,7 +42,7 @@ def off_policy(log_rhos):
   )
 
 
-def make_progress(num_updates, returns, loss):
+def make_progress(num_updates, returns, loss, **more):
   batch = batcher.Batch(
     trajectory=None,
     num_transitions=10,
@@ -51,6 +53,7 @@ def make_progress(num_updates, returns, loss):
     episode_lengths=np.full(len(returns), 9),
   )
   metrics = {name: jnp.array(loss) for name in NORMS}
+  metrics |= {name: jnp.array(x) for name, x in more.items()}
   return learner.Progress(
     train_state=None,
     num_updates=num_updates,
@@ -150,3 +153,52 @@ def test_closing_closes_everything_though_a_row_fails(tmp_path, monkeypatch):
   with pytest.raises(OSError, match='disk full'):
     logged(tmp_path, log_updates=1)
   assert closed
+
+
+def log_updates(tmp_path, state, updates, log_updates=2, **more):
+  """Logs these updates; gives the state after them."""
+  config = config_lib.from_preset('catch', log_updates=log_updates)
+  logger = run_logger.RunLogger(config, tmp_path, state)
+  with contextlib.closing(logger):
+    for i in updates:
+      logger.log(make_progress(i, [], loss=0.5, **more))
+  return logger.state
+
+
+def test_a_metric_that_no_column_names_has_its_own(tmp_path):
+  log_updates(tmp_path, metrics_lib.initial(), range(1, 5), pixel_loss=2.5)
+  rows = metrics_csv.read(tmp_path / 'metrics.csv')
+  assert [row['pixel_loss'] for row in rows] == ['2.5', '2.5']
+  assert tuple(rows[0]) == (*metrics_csv.COLUMNS, 'pixel_loss')
+  values = events.values(tmp_path)['pixel_loss']
+  assert values == [(80, 2.5), (160, 2.5)]
+
+
+# Two updates are a row: a run is resumed after one, or within an interval.
+@pytest.mark.parametrize('stopped_after', (1, 2, 3))
+@pytest.mark.parametrize('change', ('new', 'gone'))
+def test_a_run_with_other_metrics_is_not_continued(
+  stopped_after, change, tmp_path
+):
+  own = [dict(), dict(pixel_loss=2.5)]
+  before, after = own if change == 'new' else own[::-1]
+  updates = range(1, stopped_after + 1)
+  state = log_updates(tmp_path, metrics_lib.initial(), updates, **before)
+  contents = (tmp_path / 'metrics.csv').read_bytes()
+  with pytest.raises(config_lib.ConfigError, match='pixel_loss') as info:
+    log_updates(tmp_path, state, [stopped_after + 1], **after)
+  assert '\n' not in str(info.value)
+  if stopped_after > 1:
+    assert (tmp_path / 'metrics.csv').read_bytes() == contents
+  log_updates(tmp_path, state, [stopped_after + 1], **before)
+
+
+def test_the_last_row_of_a_resumed_run_needs_no_update(tmp_path):
+  state = log_updates(tmp_path, metrics_lib.initial(), [1, 2, 3])
+  config = config_lib.from_preset('catch', log_updates=2)
+  with contextlib.closing(
+    run_logger.RunLogger(config, tmp_path, state)
+  ) as logger:
+    logger.finish()
+  rows = metrics_csv.read(tmp_path / 'metrics.csv')
+  assert [row['num_updates'] for row in rows] == ['2', '3']

@@ -18,6 +18,7 @@ from experiments.profiling import search
 from experiments.profiling import stages
 from experiments.profiling import suggestions
 from experiments.training import setup as setup_lib
+from experiments.training import validation
 from tests import running
 
 
@@ -128,7 +129,7 @@ def test_what_is_tried_can_be():
   one = dataclasses.replace(config, envs_per_actor=1, batch_size=1, torso='mlp')
   assert flags_of(one, 1, False) == []
   for flags in on_cpu:
-    config_lib.validate(dataclasses.replace(config, **flags), 1)
+    validation.validate(dataclasses.replace(config, **flags), 1)
 
 
 def test_a_change_gains_what_its_stages_do(monkeypatch):
@@ -206,7 +207,7 @@ def test_the_best_are_compared_in_turns(monkeypatch):
 
 def test_tuning_what_cannot_be_is_refused():
   config = running.config_for(torso='wide')
-  with pytest.raises(config_lib.ConfigError, match='Unknown torso'):
+  with pytest.raises(config_lib.ConfigError, match='Unknown --torso'):
     next(search.measure_each([config], seconds=0.1))
 
 

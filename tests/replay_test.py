@@ -14,6 +14,7 @@ from agents import trajectory
 from experiments import config as config_lib
 from experiments import train
 from experiments.records import run_logger
+from experiments.training import validation
 from tests import comparing
 from tests import running
 
@@ -243,4 +244,4 @@ def test_what_cannot_be_replayed_is_refused(changes, sentence):
     'catch', **(dict(envs_per_actor=16) | changes)
   )
   with pytest.raises(config_lib.ConfigError, match=sentence):
-    config_lib.validate(config, 1)
+    validation.validate(config, 1)

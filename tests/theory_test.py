@@ -24,7 +24,7 @@ def test_iterating_lands_on_the_value_of_the_clipped_policy(
   world = tabular_mdp.make_world(seed)
   apply = tabular_mdp.operator(
     world,
-    corrections.vtrace,
+    corrections.CORRECTIONS['vtrace'],
     clip_rho_threshold=rho_bar,
     clip_c_threshold=c_bar,
     lambda_=lambda_,
@@ -43,7 +43,7 @@ def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
   world = tabular_mdp.make_world(seed)
   apply = tabular_mdp.operator(
     world,
-    corrections.vtrace,
+    corrections.CORRECTIONS['vtrace'],
     clip_rho_threshold=rho_bar,
     clip_c_threshold=c_bar,
     lambda_=lambda_,
@@ -67,14 +67,16 @@ def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
 
 
 @pytest.mark.parametrize(
-  'correction', (corrections.one_step, corrections.epsilon, corrections.none)
+  'correction', [c for c in corrections.CORRECTIONS if c != 'vtrace']
 )
 @pytest.mark.parametrize('lambda_', (1.0, 0.7))
 @pytest.mark.parametrize('seed', range(3))
 def test_the_other_corrections_learn_the_value_of_mu(seed, lambda_, correction):
   world = tabular_mdp.make_world(seed)
   v = tabular_mdp.fixed_point(
-    tabular_mdp.operator(world, correction, lambda_=lambda_)
+    tabular_mdp.operator(
+      world, corrections.CORRECTIONS[correction], lambda_=lambda_
+    )
   )
   np.testing.assert_allclose(
     v, tabular_mdp.value_of(world, world.mu), atol=1e-4

@@ -1,6 +1,7 @@
 """V-trace and the IMPALA loss: arrays in, arrays out."""
 
 from vtrace import corrections
+from vtrace import rewards
 from vtrace.diagnostics import LOG_RHO_EDGES
 from vtrace.diagnostics import off_policy_summary
 from vtrace.diagnostics import off_policy_sums
@@ -28,6 +29,7 @@ __all__ = [
   'off_policy_summary',
   'off_policy_sums',
   'policy_gradient_loss',
+  'rewards',
   'soft_asymmetric',
   'soft_asymmetric_paper',
 ]

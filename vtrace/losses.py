@@ -49,7 +49,7 @@ def impala_loss(
   mask: Array,
   baseline_cost: float,
   entropy_cost: float,
-  correction: corrections.Correction = corrections.vtrace,
+  correction: corrections.Correction = corrections.CORRECTIONS['vtrace'],
   clip_rho_threshold: float | None = 1.0,
   clip_c_threshold: float | None = 1.0,
   clip_pg_rho_threshold: float | None = 1.0,
@@ -72,7 +72,7 @@ def impala_loss(
       is zero, so neither episode sees the other.
     baseline_cost: weight of the baseline loss.
     entropy_cost: weight of the entropy bonus.
-    correction: gives targets and advantages; one of `corrections`.
+    correction: one of `corrections.CORRECTIONS`, or your own.
     clip_rho_threshold: as in `from_importance_weights`, like the next three.
     clip_c_threshold: c_bar.
     clip_pg_rho_threshold: the clip of the advantages' weights.
@@ -93,7 +93,8 @@ def impala_loss(
   weighs = mask & ~jnp.isneginf(target_log_probs)
   target_log_probs = jnp.where(weighs, target_log_probs, 0.0)
   log_rhos = jnp.where(weighs, target_log_probs - behaviour_log_probs, -jnp.inf)
-  returns = correction(
+  returns = corrections.targets_and_advantages(
+    correction,
     log_rhos,
     discounts,
     rewards,

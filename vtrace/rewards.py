@@ -26,3 +26,11 @@ def soft_asymmetric_paper(rewards: Array) -> Array:
   """Figure D.1's definition: 0.3 min(tanh r, 0) + 5 max(tanh r, 0)."""
   squeezed = jnp.tanh(rewards)
   return 0.3 * jnp.minimum(squeezed, 0.0) + 5.0 * jnp.maximum(squeezed, 0.0)
+
+
+CLIPPINGS = {
+  'abs_one': abs_one,
+  'soft_asymmetric': soft_asymmetric,
+  'soft_asymmetric_paper': soft_asymmetric_paper,
+  'none': lambda rewards: rewards,
+}

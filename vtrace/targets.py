@@ -72,22 +72,59 @@ def from_importance_weights(
   Raises:
     AssertionError: if the shapes do not agree.
   """
-  bootstrap_value = jnp.asarray(bootstrap_value)
-  chex.assert_equal_shape([log_rhos, discounts, rewards, values])
-  chex.assert_shape(bootstrap_value, jnp.shape(values)[1:])
-  log_rhos, discounts, rewards, values, bootstrap_value = jax.lax.stop_gradient(
-    (log_rhos, discounts, rewards, values, bootstrap_value)
+  weights = jnp.exp(log_rhos)
+  return from_weights(
+    clip(weights, clip_rho_threshold),
+    lambda_ * clip(weights, clip_c_threshold),
+    clip(weights, clip_pg_rho_threshold),
+    discounts,
+    rewards,
+    values,
+    bootstrap_value,
   )
 
-  weights = jnp.exp(log_rhos)
-  rhos = clip(weights, clip_rho_threshold)
-  cs = lambda_ * clip(weights, clip_c_threshold)
+
+def from_weights(
+  rhos: Array,
+  cs: Array,
+  pg_rhos: Array,
+  discounts: Array,
+  rewards: Array,
+  values: Array,
+  bootstrap_value: Array,
+) -> VTraceReturns:
+  """Returns targets and advantages for weights that are clipped already.
+
+  The equations are those of `from_importance_weights`.
+
+  Args:
+    rhos: rho_t, `[T, ...]`.
+    cs: c_t, lambda included, `[T, ...]`.
+    pg_rhos: the weights of the advantages, `[T, ...]`.
+    discounts: gamma_t, `[T, ...]`.
+    rewards: r_t, `[T, ...]`.
+    values: V(x_t), `[T, ...]`.
+    bootstrap_value: V(x_T), `[...]`.
+
+  Returns:
+    `VTraceReturns`, each field `[T, ...]`, gradients stopped.
+
+  Raises:
+    AssertionError: if the shapes do not agree.
+  """
+  bootstrap_value = jnp.asarray(bootstrap_value)
+  chex.assert_equal_shape([rhos, cs, pg_rhos, discounts, rewards, values])
+  chex.assert_shape(bootstrap_value, jnp.shape(values)[1:])
+  rhos, cs, pg_rhos, discounts, rewards, values, bootstrap_value = (
+    jax.lax.stop_gradient(
+      (rhos, cs, pg_rhos, discounts, rewards, values, bootstrap_value)
+    )
+  )
   next_values = _shift(values, bootstrap_value)
   deltas = weigh(rhos, rewards + discounts * next_values - values)
   vs = values + _discounted_sum(deltas, discounts * cs)
 
   next_vs = _shift(vs, bootstrap_value)
-  pg_rhos = clip(weights, clip_pg_rho_threshold)
   pg_advantages = weigh(pg_rhos, rewards + discounts * next_vs - values)
   return VTraceReturns(vs=vs, pg_advantages=pg_advantages)
 

@@ -15,7 +15,7 @@ from experiments import config as config_lib
 from experiments.checking import learner_view
 from experiments.checking import recording_env
 from experiments.training import builders
-import vtrace
+from vtrace import corrections
 
 # By check: how far what was seen is from what should be, an array each.
 Deviations = dict[str, np.ndarray]
@@ -84,7 +84,10 @@ def compare_targets(
     arguments['values'], arguments['bootstrap_value'][None], axis=0
   ).astype(float)
   vs, advantages = targets(config, values, expected)
-  weight = _policy_weight(config, arguments['target_log_probs'])
+  on_policy = np.zeros_like(arguments['target_log_probs'])
+  weight = corrections.CORRECTIONS[config.correction].pg_weights(
+    on_policy, arguments['target_log_probs'], config.clip_pg_rho_threshold
+  )
   seen_vs = values[:-1] - gradients['values'] / config.baseline_cost
   seen_advantages = -gradients['target_log_probs']
   last = expected.step_type[1:] == recording_env.LAST
@@ -108,9 +111,10 @@ def targets(
     values: V, `[T+1, N]`.
     expected: what was seen, `[T+1, N]`.
   """
-  corrected = config.correction == 'vtrace'
-  rho = min(1.0, config.clip_rho_threshold) if corrected else 1.0
-  c = min(1.0, config.clip_c_threshold) if corrected else 1.0
+  value_weights = corrections.CORRECTIONS[config.correction].value_weights
+  on_policy = np.zeros([])
+  rho = float(value_weights(on_policy, config.clip_rho_threshold))
+  c = float(value_weights(on_policy, config.clip_c_threshold))
   rewards = np.asarray(builders.reward_clipping(config)(expected.reward))
   vs, advantages = np.array(values), np.zeros_like(values[1:])
   for t in reversed(range(len(advantages))):
@@ -122,15 +126,6 @@ def targets(
     vs[t] = np.where(follows, values[t] + rho * one_step + beyond, values[t])
     advantages[t] = np.where(follows, q - values[t], 0.0)
   return vs[:-1], advantages
-
-
-def _policy_weight(config: config_lib.Config, log_pi: np.ndarray) -> Any:
-  """What grad log pi weighs besides the advantage, on-policy."""
-  if config.correction == 'epsilon':
-    return np.exp(log_pi) / (np.exp(log_pi) + vtrace.corrections.EPSILON)
-  if config.correction == 'none':
-    return 1.0
-  return min(1.0, config.clip_pg_rho_threshold)
 
 
 def _relative(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:

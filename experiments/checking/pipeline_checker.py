@@ -131,14 +131,10 @@ class PipelineChecker:
     }
 
 
-def unshard(dealt: trajectory_lib.Trajectory) -> trajectory_lib.Trajectory:
-  """A batch `[D, T+1, B/D, ...]` as `[T+1, B, ...]`."""
-
-  def join(axis):
-    return lambda x: jnp.concatenate(list(x), axis)
-
-  return trajectory_lib.Trajectory(
-    jax.tree.map(join(1), dealt.rows), jax.tree.map(join(0), dealt.core_state)
+def unshard(sharded: trajectory_lib.Trajectory) -> trajectory_lib.Trajectory:
+  """Returns a batch `[D, T+1, B/D, ...]` as `[T+1, B, ...]`."""
+  return trajectory_lib.map_unrolls(
+    lambda axis, x: jnp.concatenate(list(x), axis), sharded
   )
 
 

@@ -60,7 +60,7 @@ def _differing(configs: Sequence[dict[str, Any]]) -> list[str]:
 def _tells_apart(name: str) -> bool:
   """Not the seed, nor what a run may change without becoming another."""
   field = _FIELDS.get(name)
-  return name != 'seed' and not (field and field.metadata['may_change'])
+  return name != 'seed' and not (field and field.metadata['resumable'])
 
 
 def _name(

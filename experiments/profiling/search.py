@@ -11,6 +11,7 @@ from typing import Any
 from experiments import config as config_lib
 from experiments.profiling import stages
 from experiments.training import setup as setup_lib
+from experiments.training import validation
 
 _TUNED = ('num_actors', 'envs_per_actor', 'batch_size')
 _ROUNDS = 3
@@ -75,7 +76,7 @@ def compare(
 def is_valid(config: config_lib.Config, num_devices: int) -> bool:
   """Whether a run may have these values."""
   try:
-    config_lib.validate(config, num_devices)
+    validation.validate(config, num_devices)
   except config_lib.ConfigError:
     return False
   return True

@@ -53,6 +53,6 @@ def changes(old: dict[str, Any], new: config_lib.Config) -> list[str]:
   return [
     field.name
     for field in dataclasses.fields(config_lib.Config)
-    if not field.metadata['may_change']
+    if not field.metadata['resumable']
     and old.get(field.name, field.default) != getattr(new, field.name)
   ]

@@ -80,9 +80,13 @@ def add(
 
 
 def row(state: State, num_actors: int) -> dict[str, Any]:
-  """The interval's means, and the run so far; NaN where nothing was."""
+  """The interval's means, and the run so far; NaN where nothing was.
+
+  Whatever an update measures has a mean here, under its own name.
+  """
   interval = state.interval
   sums = jax.device_get(interval.sums)
+  sums.pop('steps', None)  # The divisor of 'entropy'; num_frames says as much.
   with jax.debug_nans(False):  # NaN is what cannot be told.
     of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
   means = {name: x / interval.num_updates for name, x in sums.items()}

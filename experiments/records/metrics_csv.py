@@ -1,5 +1,6 @@
 """metrics.csv: one row an interval; read, and cut, however it was left."""
 
+from collections.abc import Iterable
 import csv
 import pathlib
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from experiments.records import atomic_file
 
 HISTOGRAMS = ('policy_lag_histogram', 'log_rho_histogram')
+# The order of the columns that a file begins with.
 COLUMNS = (
   'num_frames',
   'num_updates',
@@ -76,11 +78,33 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
   return [row for row in rows if None not in row and None not in row.values()]
 
 
+def read_header(path: pathlib.Path) -> list[str]:
+  """Returns the names of the columns; none if there is no whole header."""
+  with open(path, newline='') as file:
+    line = file.readline()
+  return next(csv.reader([line]), []) if line.endswith('\n') else []
+
+
+def order(names: Iterable[str]) -> list[str]:
+  """Returns the columns of a new file: those of `COLUMNS` first, then the rest.
+
+  What an update measures and `COLUMNS` does not name has a column all the same.
+  """
+  names = set(names)
+  known = [name for name in COLUMNS if name in names]
+  return known + sorted(names - set(COLUMNS))
+
+
 def cut(path: pathlib.Path, num_updates: int) -> list[dict[str, str]]:
-  """Removes the rows after `num_updates`, and torn ones; gives those kept."""
+  """Removes the rows after `num_updates`, and torn ones; gives those kept.
+
+  A header without rows goes, too: the first row decides what it is.
+  """
   rows = [row for row in read(path) if int(row['num_updates']) <= num_updates]
+  header = read_header(path)
   with atomic_file.replacing(path) as new, open(new, 'w', newline='') as file:
-    writer = csv.DictWriter(file, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
+    if rows:
+      writer = csv.DictWriter(file, header)
+      writer.writeheader()
+      writer.writerows(rows)
   return rows

@@ -1,9 +1,11 @@
 """Where a run is recorded: metrics.csv, TensorBoard, a progress bar."""
 
+from collections.abc import Iterable
 import contextlib
 import csv
 import pathlib
 import time
+from typing import Any
 
 import tqdm
 
@@ -17,8 +19,9 @@ from experiments.records import tensorboard
 class RunLogger:
   """Records a run in its log directory, a row every `log_updates`.
 
-  A run that goes on goes on with its rows: those written after its checkpoint
-  are cut off, and TensorBoard's events are written anew from those that stay.
+  A run that is resumed continues its rows: those written after its checkpoint
+  are removed, and TensorBoard's events are written anew from those that stay.
+  The first update decides which columns there are; they never change.
   """
 
   def __init__(
@@ -29,10 +32,13 @@ class RunLogger:
   ):
     """Opens the records in `logdir`, of a run that stands at `state`."""
     self._config = config
-    self._logdir = logdir
+    self._path = logdir / 'metrics.csv'
     self.state = state
     self._start = time.monotonic() - state.seconds
-    rows = self._open_csv()
+    self._path.touch()
+    rows = metrics_csv.cut(self._path, state.num_updates)
+    self._file = open(self._path, 'a', newline='')
+    self._csv: csv.DictWriter | None = None  # Until the first update.
     self._events = tensorboard.Events(logdir)
     for row in rows:
       self._events.add(row)
@@ -48,13 +54,16 @@ class RunLogger:
     )
 
   def log(self, progress: learner.Progress) -> None:
-    """Takes note of an update; every `log_updates`, writes a row."""
-    state = metrics_lib.add(
-      self.state,
-      progress,
-      seconds=time.monotonic() - self._start,
-      return_window=self._config.return_window,
-    )
+    """Takes note of an update; every `log_updates`, writes a row.
+
+    Raises:
+      ConfigError: if the update measures other things than those before it.
+    """
+    if self._csv is None:
+      alone = self._add(metrics_lib.initial(), progress)
+      self._check_same_metrics(progress)
+      self._open_csv(self._row(alone))
+    state = self._add(self.state, progress)
     self._advance(state.num_frames)
     if state.num_updates % self._config.log_updates == 0:
       self._write(state)
@@ -73,19 +82,54 @@ class RunLogger:
       stack.callback(self._file.close)
       stack.callback(self._bar.close)
 
-  def _open_csv(self) -> list[dict[str, str]]:
-    """Opens metrics.csv behind the rows that stand; gives them."""
-    path = self._logdir / 'metrics.csv'
-    path.touch()
-    rows = metrics_csv.cut(path, self.state.num_updates)
-    self._file = open(path, 'a', newline='')
-    self._csv = csv.DictWriter(self._file, metrics_csv.COLUMNS)
-    return rows
+  def _add(
+    self, state: metrics_lib.State, progress: learner.Progress
+  ) -> metrics_lib.State:
+    return metrics_lib.add(
+      state,
+      progress,
+      seconds=time.monotonic() - self._start,
+      return_window=self._config.return_window,
+    )
+
+  def _check_same_metrics(self, progress: learner.Progress) -> None:
+    """Raises a ConfigError if a restored interval has sums of other metrics."""
+    sums = self.state.interval.sums
+    if sums:
+      self._check_same(sums, progress.metrics)
+
+  def _open_csv(self, row: dict[str, Any]) -> None:
+    """Fixes the columns: those of the file, or for a new one those of `row`.
+
+    Raises:
+      ConfigError: if the file has other columns than `row`.
+    """
+    header = metrics_csv.read_header(self._path)
+    if header:
+      self._check_same(header, row)
+    self._csv = csv.DictWriter(self._file, header or metrics_csv.order(row))
+    if not header:
+      self._csv.writeheader()
+      self._file.flush()
+
+  def _check_same(self, old: Iterable[str], new: Iterable[str]) -> None:
+    differing = set(old) ^ set(new)
+    if differing:
+      raise config_lib.ConfigError(
+        f'{self._path} cannot be continued, for it has other columns than this '
+        f'version: {", ".join(sorted(differing))}. Choose another '
+        '--logdir, or the version that wrote it.'
+      )
+
+  def _row(self, state: metrics_lib.State) -> dict[str, Any]:
+    row = metrics_lib.row(state, self._config.num_actors)
+    return row | {'wall_time': int(time.time())}
 
   def _write(self, state: metrics_lib.State) -> None:
-    row = metrics_lib.row(state, self._config.num_actors)
-    row['wall_time'] = int(time.time())
-    cells = {k: metrics_csv.cell(row[k]) for k in metrics_csv.COLUMNS}
+    row = self._row(state)
+    if self._csv is None:  # Nothing was left but the last row.
+      self._open_csv(row)
+    cells = {k: metrics_csv.cell(row[k]) for k in metrics_csv.order(row)}
     self._csv.writerow(cells)
     self._file.flush()
     self._events.add(cells)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import config as config_lib
+from vtrace import corrections
 
-CORRECTIONS = ('vtrace', 'one_step', 'epsilon', 'none')
+CORRECTIONS = tuple(corrections.CORRECTIONS)
 
 
 class Task(NamedTuple):

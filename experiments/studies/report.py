@@ -19,13 +19,8 @@ from experiments.plotting import style
 from experiments.records import atomic_file
 from experiments.studies import confidence
 from experiments.studies import design as design_lib
+from vtrace import corrections
 
-NAMES = {
-  'vtrace': 'V-trace',
-  'one_step': '1-step',
-  'epsilon': 'epsilon',
-  'none': 'none',
-}
 _SAMPLED = ('learning_rate', 'entropy_cost', 'rmsprop_epsilon')
 _PANEL = (3.2, 2.8)  # Inches.
 
@@ -112,7 +107,9 @@ def lags(results: Sequence[confidence.Result]) -> figure.Figure:
         )
       ]
       # Side by side: intervals would hide one another.
-      places = np.arange(len(points)) + 0.08 * (i - 1.5)
+      places = np.arange(len(points)) + 0.08 * (
+        i - (len(design_lib.CORRECTIONS) - 1) / 2
+      )
       means = np.array([point.value for point in points])
       apart = [
         [p.value - p.low for p in points],
@@ -140,7 +137,11 @@ def _best_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
       best = [
         confidence.mean_of_best(finals) if finals else '' for finals in cells
       ]
-      yield ['yes' if has_replay else 'no', NAMES[correction], *best]
+      yield [
+        'yes' if has_replay else 'no',
+        corrections.CORRECTIONS[correction].label,
+        *best,
+      ]
 
 
 def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
@@ -157,7 +158,7 @@ def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
     }
     for correction, cells in finals.items():
       means = [confidence.mean(cell) if cell else '' for cell in cells]
-      yield [task, NAMES[correction], *means]
+      yield [task, corrections.CORRECTIONS[correction].label, *means]
     pairs = zip(finals['vtrace'], finals['none'])
     gains = [confidence.difference(*p) if all(p) else '' for p in pairs]
     yield [task, 'V-trace above none', *gains]
@@ -206,7 +207,10 @@ def _add_legend(fig: figure.Figure) -> None:
   ]
   fig.legend(
     handles,
-    [NAMES[correction] for correction in design_lib.CORRECTIONS],
+    [
+      corrections.CORRECTIONS[correction].label
+      for correction in design_lib.CORRECTIONS
+    ],
     loc='outside upper left',
     ncols=len(handles),
     frameon=False,

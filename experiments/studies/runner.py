@@ -25,6 +25,7 @@ from experiments.records import metrics as metrics_lib
 from experiments.studies import design as design_lib
 from experiments.training import pipeline
 from experiments.training import setup as setup_lib
+from experiments.training import validation
 
 _POINTS = 20  # Of a learning curve.
 
@@ -35,7 +36,7 @@ def run(config: config_lib.Config) -> dict[str, Any]:
   Raises:
     ConfigError: if the configuration cannot be.
   """
-  config_lib.validate(config, jax.local_device_count())
+  validation.validate(config, jax.local_device_count())
   setup = setup_lib.make_setup(config)
   state, curve, start = metrics_lib.initial(), [], time.monotonic()
   with pipeline.running(setup) as steps:

@@ -95,7 +95,8 @@ def _targets(
   correction, settings, log_rhos, rewards, log_probs, values, bootstrap_value
 ):
   """v_s of the first step of each path, `[P]`; compiled once for all worlds."""
-  returns = correction(
+  returns = corrections.targets_and_advantages(
+    correction,
     log_rhos,
     jnp.full_like(rewards, GAMMA),
     rewards,

@@ -31,20 +31,6 @@ from experiments.training import rollout_order
 from experiments.training import run_state
 import vtrace
 
-_REWARD_CLIPPINGS = {
-  'abs_one': vtrace.abs_one,
-  'soft_asymmetric': vtrace.soft_asymmetric,
-  'soft_asymmetric_paper': vtrace.soft_asymmetric_paper,
-  'none': lambda rewards: rewards,
-}
-
-_CORRECTIONS = {
-  'vtrace': vtrace.corrections.vtrace,
-  'one_step': vtrace.corrections.one_step,
-  'epsilon': vtrace.corrections.epsilon,
-  'none': vtrace.corrections.none,
-}
-
 # Unrolls a pass, measured with those of 20 steps of Atari.
 _FASTEST_ON_CPU = {'shallow': 2, 'deep': 1}
 _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
@@ -81,7 +67,6 @@ def make_agent(
   **settings: Any,
 ) -> agent_lib.Agent:
   """The agent that fits this world; `settings` instead of the run's own."""
-  _check_known('precision', config.precision, _PRECISIONS)
   try:
     return agent_lib.make_agent(
       world.observation_spec(),
@@ -137,9 +122,8 @@ def make_update(
 
 
 def reward_clipping(config: config_lib.Config) -> Callable[..., Any]:
-  """What is done to rewards before they are learnt from."""
-  _check_known('reward_clipping', config.reward_clipping, _REWARD_CLIPPINGS)
-  return _REWARD_CLIPPINGS[config.reward_clipping]
+  """Returns what clips rewards before they are learnt from."""
+  return vtrace.rewards.CLIPPINGS[config.reward_clipping]
 
 
 def unrolls_per_pass(config: config_lib.Config) -> int | None:
@@ -157,12 +141,11 @@ def unrolls_per_pass(config: config_lib.Config) -> int | None:
 
 def make_loss(config: config_lib.Config) -> Callable[..., Any]:
   """The paper's loss with the run's costs, correction and thresholds."""
-  _check_known('correction', config.correction, _CORRECTIONS)
   return functools.partial(
     vtrace.impala_loss,
     baseline_cost=config.baseline_cost,
     entropy_cost=config.entropy_cost,
-    correction=_CORRECTIONS[config.correction],
+    correction=vtrace.corrections.CORRECTIONS[config.correction],
     clip_rho_threshold=_finite(config.clip_rho_threshold),
     clip_c_threshold=_finite(config.clip_c_threshold),
     clip_pg_rho_threshold=_finite(config.clip_pg_rho_threshold),
@@ -252,13 +235,6 @@ def _seed(config: config_lib.Config, actor_id: int, num_updates: int) -> int:
   entropy = [config.seed, num_updates] if has_stepped else config.seed
   seeds = np.random.SeedSequence(entropy).generate_state(config.num_actors)
   return int(seeds[actor_id]) % 2**30
-
-
-def _check_known(flag: str, value: str, known: Any) -> None:
-  if value not in known:
-    raise config_lib.ConfigError(
-      f'Unknown --{flag}={value}.' + config_lib.did_you_mean(value, known)
-    )
 
 
 def _finite(threshold: float) -> float | None:

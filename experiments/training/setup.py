@@ -53,7 +53,7 @@ def make_setup(
   """Makes a new run, or the one that was saved.
 
   Args:
-    config: of the run; it must be valid, see `config.validate`.
+    config: of the run; one that is to train must pass `validation.validate`.
     saved: a checkpoint of it, from `checkpoint.read`.
     envs: one batch of environments for each actor; by default those that
       `config` names.
@@ -61,10 +61,11 @@ def make_setup(
     devices: by default all local ones.
 
   Raises:
-    ConfigError: if there are no such environments, or no agent fits them; all
-      environments are closed then.
+    ConfigError: if a field cannot have its value, if there are no such
+      environments, or if no agent fits them; all environments are closed then.
     CheckpointError: likewise, if what was saved does not fit.
   """
+  config_lib.check_fields(config)
   num_updates = int(saved['statistics/num_updates']) if saved else 0
   if envs is None:
     envs = builders.make_envs(config, num_updates)

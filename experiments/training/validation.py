@@ -1,0 +1,55 @@
+"""What a run cannot be is rejected before anything is made.
+
+Every field by itself is checked by `config.check_fields`; here is checked how
+they go together.
+"""
+
+import math
+
+from experiments import config as config_lib
+
+
+def validate(config: config_lib.Config, num_devices: int) -> None:
+  """Raises a ConfigError of one sentence if no run can have these settings."""
+  config_lib.check_fields(config)
+  if config.replay_fraction:
+    _check_replay(config)
+  elif config.batch_size % config.envs_per_actor:
+    raise config_lib.ConfigError(
+      f'--batch_size={config.batch_size} is not a multiple of '
+      f'--envs_per_actor={config.envs_per_actor}: an actor hands over one '
+      'unroll of each of its environments at once, and a batch takes them all.'
+    )
+  if config.batch_size % num_devices:
+    raise config_lib.ConfigError(
+      f'--batch_size={config.batch_size} does not divide over the '
+      f'{num_devices} devices.'
+    )
+  per_device = config.batch_size // num_devices
+  if config.unrolls_per_pass and per_device % config.unrolls_per_pass:
+    raise config_lib.ConfigError(
+      f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
+      f'{per_device} unrolls of a device.'
+    )
+
+
+def _check_replay(config: config_lib.Config) -> None:
+  """New unrolls are whole rollouts; what is replayed must be kept."""
+  new = config.batch_size * (1 - config.replay_fraction)
+  if not new or not math.isclose(new, round(new)):
+    raise config_lib.ConfigError(
+      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
+      f'of a batch of {config.batch_size}.'
+    )
+  if round(new) % config.envs_per_actor:
+    raise config_lib.ConfigError(
+      f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
+      f'of a batch of {config.batch_size}, no multiple of '
+      f'--envs_per_actor={config.envs_per_actor}.'
+    )
+  if config.replay_capacity < config.envs_per_actor:
+    raise config_lib.ConfigError(
+      f'--replay_capacity={config.replay_capacity} is less than the '
+      f'{config.envs_per_actor} unrolls that an actor hands over at once: '
+      '--envs_per_actor.'
+    )
