@@ -203,5 +203,5 @@ def _state(env: Any, key: Array, carry: Carry) -> ActorState:
 
 
 def _num_transitions(timesteps: list[dm_env.TimeStep]) -> int:
-  """Agent steps: where an episode begins, the world ignored the action."""
+  """Counts agent steps; where an episode begins, the action was ignored."""
   return int(sum(np.sum(~trajectory.is_first(t)) for t in timesteps))

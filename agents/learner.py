@@ -1,7 +1,7 @@
 """The learner: one update function, and the loop that feeds it.
 
 `make_update` gives a pure function that does not know how it is parallelised:
-its only trace of the world are sums over `axis_name`. `parallelize` puts it
+its only trace of the devices are sums over `axis_name`. `parallelize` puts it
 under `jax.pmap`; tests put it under `jax.vmap`.
 """
 

@@ -1,1 +1,1 @@
-"""The worlds: batches of environments that speak `dm_env.TimeStep`."""
+"""The environments: in batches that speak `dm_env.TimeStep`."""

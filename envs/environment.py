@@ -1,4 +1,4 @@
-"""What every world here offers: a batch of environments in step."""
+"""What every environment here offers: a batch of environments in step."""
 
 from typing import Any
 from typing import NamedTuple
@@ -48,8 +48,8 @@ class Environment(Protocol):
   def render(self, index: int) -> np.ndarray:
     """Environment `index` as a person would see it, `[H, W, 3]` bytes.
 
-    It shows where `reset` or `step` led last. Not every world can, and it must
-    have been made for it: see `registry.make`.
+    It shows where `reset` or `step` led last. Not every environment can, and it
+    must have been made for it: see `registry.make`.
     """
 
   def close(self) -> None:

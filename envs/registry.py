@@ -57,7 +57,7 @@ def make(
 
   Raises:
     UnknownEnvironmentError: names the nearest ids.
-    UnsupportedSettingError: if a world without settings is given one.
+    UnsupportedSettingError: if an environment without settings is given one.
     FactoryError: if 'module:factory' makes no environment.
     EnvPoolMissingError: if only EnvPool could know, and it is not installed.
     UnsupportedTaskError: if EnvPool cannot make the task, with these settings,
@@ -82,8 +82,8 @@ def make(
     settings['render_mode'] = 'rgb_array'
   if num_threads:  # More than environments EnvPool refuses.
     settings['num_threads'] = min(num_threads, num_envs)
-  world = atari.Atari if atari.is_atari(env_id) else envpool_env.EnvPool
-  return world(env_id, num_envs, seed, **settings)
+  env = atari.Atari if atari.is_atari(env_id) else envpool_env.EnvPool
+  return env(env_id, num_envs, seed, **settings)
 
 
 def is_atari(env_id: str) -> bool:

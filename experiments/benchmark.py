@@ -1,4 +1,4 @@
-"""The doctor: how fast a training is here, and what holds it back.
+"""The profiler: how fast a training is here, and what its bottleneck is.
 
 python -m experiments.benchmark --preset=pong
 python -m experiments.benchmark --preset=atari --json=h100.json
@@ -203,7 +203,7 @@ def _print_tuned(
 
 
 def main() -> None:
-  """Runs the doctor; Ctrl-C ends it in a line."""
+  """Runs the profiler; Ctrl-C ends it in a line."""
   try:
     run()
   except KeyboardInterrupt:

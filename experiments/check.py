@@ -98,7 +98,7 @@ def _check_agent(config: config_lib.Config) -> None:
 def rehearse(
   config: config_lib.Config,
 ) -> tuple[list[results_lib.Result], float]:
-  """What can be said of the world without an agent, and its speed."""
+  """What can be said of the environment without an agent, and its speed."""
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)
@@ -118,24 +118,22 @@ def rehearse(
   return found, _steps_per_second(make(config.seed))
 
 
-def _steps_per_second(world: environment.Environment) -> float:
+def _steps_per_second(env: environment.Environment) -> float:
   start, rounds = time.perf_counter(), 0
   while (elapsed := time.perf_counter() - start) < 1.0:
-    recording_env.play(world, 50)
+    recording_env.play(env, 50)
     rounds += 1
-  world.close()
-  return rounds * 50 * world.num_envs / elapsed
+  env.close()
+  return rounds * 50 * env.num_envs / elapsed
 
 
 def _play(
   config: config_lib.Config, tally: results_lib.Tally, seconds: float
 ) -> tuple[int, int, list[str]]:
   """Learns, and examines every batch; gives updates, frames and faults."""
-  worlds = [
-    recording_env.RecordingEnv(world) for world in builders.make_envs(config)
-  ]
-  setup = setup_lib.make_setup(config, envs=worlds)
-  checker = pipeline_checker.PipelineChecker(config, setup.agent, worlds)
+  envs = [recording_env.RecordingEnv(env) for env in builders.make_envs(config)]
+  setup = setup_lib.make_setup(config, envs=envs)
+  checker = pipeline_checker.PipelineChecker(config, setup.agent, envs)
   params = learner.local_params(setup.run.train_state)
   with pipeline.running(setup) as steps:
     start = math.inf  # Compilation does not count.
@@ -149,7 +147,7 @@ def _play(
       if time.monotonic() - start > seconds:
         break
     tally.add(checker.examine_counts(progress.num_frames), 'the end')
-  faults = [fault for world in worlds for fault in world.faults]
+  faults = [fault for env in envs for fault in env.faults]
   return progress.num_updates, progress.num_frames, faults
 
 
@@ -191,9 +189,9 @@ def asked_config() -> config_lib.Config:
   if 'torso' in given:
     return config
   validation.validate(config, jax.local_device_count())
-  (world,) = builders.make_envs(dataclasses.replace(config, num_actors=1))
-  specs = jax.tree.leaves(world.observation_spec())
-  world.close()
+  (env,) = builders.make_envs(dataclasses.replace(config, num_actors=1))
+  specs = jax.tree.leaves(env.observation_spec())
+  env.close()
   fits = len(specs) == 1 and agent_lib.is_image(specs[0])
   return dataclasses.replace(config, torso='shallow' if fits else 'mlp')
 

@@ -47,8 +47,8 @@ def config_from_flags() -> config_lib.Config:
   the preset's place.
 
   Raises:
-    ConfigError: if there is no such preset, or none was given for a world that
-      is not the default's.
+    ConfigError: if there is no such preset, or none was given for an
+      environment that is not the default's.
   """
   values = flags.FLAGS.flag_values_dict()
   recorded = _recorded(values['logdir'])
@@ -94,7 +94,7 @@ def _recorded(path: str | None) -> dict[str, Any] | None:
 
 
 def _check_preset_given(values: dict[str, Any]) -> None:
-  """Refuses to train one world with the values of another, unasked."""
+  """Refuses to train one environment with the values of another, unasked."""
   env = values['env']
   default = config_lib.from_preset(values['preset']).env
   if not flags.FLAGS['preset'].present and env not in (None, default):

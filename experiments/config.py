@@ -73,8 +73,8 @@ class Config:
   )
   seed: int = _field(
     0,
-    'Of parameters, actions and worlds. Without --lag runs of one seed still '
-    'differ: when new parameters reach an actor is a matter of time.',
+    'Of parameters, actions and environments. Without --lag runs of one seed '
+    'still differ: when new parameters reach an actor is a matter of time.',
     bounds=(0, 2**32 - 1),
   )
   # The agent.

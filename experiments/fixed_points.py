@@ -57,46 +57,46 @@ def make_cases() -> list[Case]:
   return [vtrace, unclipped, *cases[1:]]
 
 
-def errors(case: Case, world: tabular_mdp.World) -> tuple[float, float]:
+def errors(case: Case, mdp: tabular_mdp.TabularMDP) -> tuple[float, float]:
   """(max |V - V of pi|, cosine of the policy gradients)."""
   values = tabular_mdp.fixed_point(
-    tabular_mdp.operator(world, case.correction, **case.settings)
+    tabular_mdp.operator(mdp, case.correction, **case.settings)
   )
-  wanted = tabular_mdp.value_of(world, world.pi)
+  wanted = tabular_mdp.value_of(mdp, mdp.pi)
   weights = case.correction.pg_weights(
-    np.log(world.pi / world.mu),
-    np.log(world.pi),
+    np.log(mdp.pi / mdp.mu),
+    np.log(mdp.pi),
     case.settings.get('clip_pg_rho_threshold', 1.0),
   )
-  learnt = policy_gradient(world, values, world.mu * weights)
-  true = policy_gradient(world, wanted, world.pi)
+  learnt = policy_gradient(mdp, values, mdp.mu * weights)
+  true = policy_gradient(mdp, wanted, mdp.pi)
   cosine = np.sum(learnt * true) / np.linalg.norm(learnt)
   return np.max(np.abs(values - wanted)), cosine / np.linalg.norm(true)
 
 
 def policy_gradient(
-  world: tabular_mdp.World, values: np.ndarray, weights: np.ndarray
+  mdp: tabular_mdp.TabularMDP, values: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
   """sum_a weights (r + gamma V(x') - V(x)) d log pi(a|x) / d logits."""
-  q = world.reward + tabular_mdp.GAMMA * values[world.next_state]
+  q = mdp.reward + tabular_mdp.GAMMA * values[mdp.next_state]
   weighed = weights * (q - values[:, None])
-  return weighed - np.sum(weighed, 1, keepdims=True) * world.pi
+  return weighed - np.sum(weighed, 1, keepdims=True) * mdp.pi
 
 
-def between(world: tabular_mdp.World, away: float) -> tabular_mdp.World:
+def between(mdp: tabular_mdp.TabularMDP, away: float) -> tabular_mdp.TabularMDP:
   """The same, with a behaviour policy so far from pi."""
-  return world._replace(mu=(1 - away) * world.pi + away * world.mu)
+  return mdp._replace(mu=(1 - away) * mdp.pi + away * mdp.mu)
 
 
 def draw(seeds: Sequence[int]) -> figure.Figure:
   """Means over MDPs."""
   fig = figure.Figure(figsize=(8, 3.4), layout='constrained')
   panels = fig.subplots(1, 2)
-  worlds = [tabular_mdp.make_world(seed) for seed in seeds]
+  mdps = [tabular_mdp.make_mdp(seed) for seed in seeds]
   cases = make_cases()
   for case in cases:
     means = np.mean(
-      [[errors(case, between(w, a)) for a in _AWAY] for w in worlds], axis=0
+      [[errors(case, between(mdp, a)) for a in _AWAY] for mdp in mdps], axis=0
     )
     for axes, mean in zip(panels, means.T):
       axes.plot(_AWAY, mean, case.style, label=case.label)
@@ -115,10 +115,11 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
 def main() -> None:
   """Draws the figure."""
   with atomic_file.replacing(config_lib.path(flags.FLAGS.out)) as file:
-    draw(range(flags.FLAGS.worlds)).savefig(file, dpi=style.DPI)
+    draw(range(flags.FLAGS.num_mdps)).savefig(file, dpi=style.DPI)
 
 
 if __name__ == '__main__':
   flags.DEFINE_string('out', 'fixed_points.png', 'The figure.')
-  flags.DEFINE_integer('worlds', 20, 'MDPs to average over.', lower_bound=1)
+  flags.DEFINE_integer('num_mdps', 20, 'MDPs to average over.', lower_bound=1)
+  flags.DEFINE_alias('worlds', 'num_mdps')  # Its name in earlier versions.
   cli.run(main)

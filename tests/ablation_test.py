@@ -182,15 +182,15 @@ def test_the_figures_show_every_run():
 
 
 def test_v_trace_learns_what_pi_is_worth_better_than_the_others():
-  worlds = [tabular_mdp.make_world(seed) for seed in range(5)]
+  mdps = [tabular_mdp.make_mdp(seed) for seed in range(5)]
   errors = {
-    case.label: np.mean([fixed_points.errors(case, w) for w in worlds], axis=0)
+    case.label: np.mean([fixed_points.errors(case, w) for w in mdps], axis=0)
     for case in fixed_points.make_cases()
   }
   assert errors['V-trace, no clipping'] == pytest.approx((0, 1), abs=1e-3)
   for label in ('1-step', 'epsilon', 'none'):
     assert errors['V-trace'][0] < 0.8 * errors[label][0]
   for case in fixed_points.make_cases():
-    on_policy = fixed_points.between(worlds[0], 0.0)
+    on_policy = fixed_points.between(mdps[0], 0.0)
     error = fixed_points.errors(case, on_policy)
     assert error == pytest.approx((0, 1), abs=1e-3)

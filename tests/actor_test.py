@@ -16,9 +16,9 @@ from envs import catch
 
 @functools.cache
 def make_agent():
-  world = catch.Catch(1, 0)
+  env = catch.Catch(1, 0)
   return agent_lib.make_agent(
-    world.observation_spec(), world.action_spec(), torso='mlp', use_lstm=False
+    env.observation_spec(), env.action_spec(), torso='mlp', use_lstm=False
   )
 
 
@@ -80,9 +80,9 @@ def interrupted_rollouts(use_lstm, env, num_before):
   )
   params = jax.jit(agent.init)(jax.random.key(0))
 
-  def rollouts(world, state):
+  def rollouts(env, state):
     return actor.rollouts(
-      world,
+      env,
       actor.make_act(agent),
       lambda: (0, params),
       state=state,
@@ -131,10 +131,10 @@ def test_where_environments_give_no_state_episodes_begin_anew():
 
 
 def test_a_template_leaves_the_environments_as_they_were():
-  worlds = [catch.Catch(4, seed=0) for _ in range(2)]
-  template = actor.carry_template(worlds[0], core_state=())
+  envs = [catch.Catch(4, seed=0) for _ in range(2)]
+  template = actor.carry_template(envs[0], core_state=())
   assert template.row.action.shape == (4,)
-  a, b = (world.reset().observation for world in worlds)
+  a, b = (env.reset().observation for env in envs)
   np.testing.assert_array_equal(a, b)
   assert actor.carry_template(Stateless(4, 0), ()) is None
 

@@ -13,16 +13,16 @@ FIRST, MID, LAST = 0, 1, 2
 
 
 def play(name, actions, num_envs=2, seed=0):
-  world = registry.make(name, num_envs, seed)
-  return [world.reset(), *(world.step(np.full(num_envs, a)) for a in actions)]
+  env = registry.make(name, num_envs, seed)
+  return [env.reset(), *(env.step(np.full(num_envs, a)) for a in actions)]
 
 
 def test_actions_are_counted_from_the_least():
-  world = registry.make('tests.own_envs:Walk', 2, 0)
-  assert world.action_spec() == dm_env.specs.DiscreteArray(3)
-  start = world.reset().observation['place'][:, 0]
+  env = registry.make('tests.own_envs:Walk', 2, 0)
+  assert env.action_spec() == dm_env.specs.DiscreteArray(3)
+  start = env.reset().observation['place'][:, 0]
   for action, moved in ((2, 1), (0, 0), (1, 0)):
-    place = world.step(np.array([action, 1])).observation['place'][:, 0]
+    place = env.step(np.array([action, 1])).observation['place'][:, 0]
     np.testing.assert_array_equal(place - start, [moved, 0])
   assert registry.make('tests.own_envs:Dice', 1, 0).action_spec() == (
     dm_env.specs.DiscreteArray(6)
@@ -62,10 +62,10 @@ def test_every_copy_has_a_seed_of_its_own(name):
 
 
 def test_a_picture_is_drawn_if_one_is_wanted():
-  world = registry.make('tests.own_envs:Dice', 2, 0, renders=True)
-  world.reset()
-  shown = world.step(np.array([0, 0])).observation
-  assert (world.render(1) == shown[1]).all()
+  env = registry.make('tests.own_envs:Dice', 2, 0, renders=True)
+  env.reset()
+  shown = env.step(np.array([0, 0])).observation
+  assert (env.render(1) == shown[1]).all()
   plain = registry.make('tests.own_envs:Dice', 1, 0)
   plain.reset()
   with pytest.raises(batched.FactoryError, match='draws no picture'):
@@ -77,7 +77,7 @@ def test_a_picture_is_drawn_if_one_is_wanted():
   (
     ('tests.own_envs:Wlak', "no function or class 'Wlak'"),
     ('tests.own_envs:not_callable', 'no function or class'),
-    ('tests.no_worlds:Walk', "No module named 'tests.no_worlds'"),
+    ('tests.no_envs:Walk', "No module named 'tests.no_envs'"),
     ('tests.own_envs:neither', 'makes a object, which is neither'),
     (':Walk', 'no module:factory'),
     ('./own_envs:Walk', 'no module:factory'),
@@ -92,9 +92,9 @@ def test_what_cannot_be_made_is_refused(name, sentence):
 
 
 def test_a_reward_may_be_an_array_of_one():
-  world = registry.make('tests.own_envs:Wild', 3, 0)
-  world.reset()
-  reward = world.step(np.zeros([3, 2], np.float32)).reward
+  env = registry.make('tests.own_envs:Wild', 3, 0)
+  env.reset()
+  reward = env.step(np.zeros([3, 2], np.float32)).reward
   np.testing.assert_array_equal(reward, [0.5] * 3)
 
 

@@ -26,7 +26,7 @@ from tests import running
 import vtrace
 
 
-def test_every_actor_has_worlds_of_its_own():
+def test_every_actor_has_envs_of_its_own():
   config = running.config_for(num_actors=3, envs_per_actor=4)
   starts = [w.reset().observation for w in builders.make_envs(config)]
   for a, b in itertools.combinations(starts, 2):
@@ -34,10 +34,10 @@ def test_every_actor_has_worlds_of_its_own():
 
 
 def test_every_actor_has_a_key_of_its_own():
-  # Equal worlds and equal parameters: keys alone can make the actions differ.
-  worlds = [catch.Catch(4, seed=0) for _ in range(2)]
+  # Environments and parameters are equal: only keys can make actions differ.
+  envs = [catch.Catch(4, seed=0) for _ in range(2)]
   settings = dict(envs_per_actor=4, batch_size=4, unroll_length=9)
-  with running.acting(running.make_setup(worlds, **settings)) as queue:
+  with running.acting(running.make_setup(envs, **settings)) as queue:
     a, b = (queue.get().trajectory.rows.action for _ in range(2))
   assert np.any(a != b)
 
@@ -181,7 +181,7 @@ def test_the_schedule_falls_over_the_runs_frames():
   assert [schedule(n) for n in (0, 500, 1000)] == [0.5, 0.25, 0.0]
 
 
-def test_a_bug_in_a_world_is_no_refusal(monkeypatch):
+def test_a_bug_in_an_env_is_no_refusal(monkeypatch):
   def broken(*args, **settings):
     raise ValueError('a bug')
 
@@ -196,8 +196,8 @@ def test_actors_that_never_started_are_not_waited_for(monkeypatch):
     raise RuntimeError("can't start new thread")
 
   agent = counting.make_counting_agent()
-  worlds = [counting.CountingEnv(i) for i in range(2)]
-  setup = running.make_setup(worlds, agent)
+  envs = [counting.CountingEnv(i) for i in range(2)]
+  setup = running.make_setup(envs, agent)
   monkeypatch.setattr(threading.Thread, 'start', no_threads)
   with (
     pytest.raises(RuntimeError, match="can't start new thread"),
@@ -244,14 +244,14 @@ def test_the_queue_goes_on_with_the_actor_whose_turn_it_is(num_updates, turn):
   assert queue.get() == turn
 
 
-def test_worlds_that_begin_anew_do_not_repeat_themselves():
+def test_envs_that_begin_anew_do_not_repeat_themselves():
   config = running.config_for(
     num_actors=3, envs_per_actor=8, batch_size=8, seed=5
   )
 
   def starts(num_updates):
-    worlds = builders.make_envs(config, num_updates)
-    return [world.reset().observation for world in worlds]
+    envs = builders.make_envs(config, num_updates)
+    return [env.reset().observation for env in envs]
 
   new, same, resumed = starts(0), starts(0), starts(2)
   for a, b in zip(new, same):
@@ -277,7 +277,7 @@ def test_the_store_holds_what_the_next_batches_act_on():
 
 
 @pytest.mark.parametrize('num_actors,expected', ((1, 8), (3, 2), (9, 1)))
-def test_the_actors_worlds_share_the_cores(monkeypatch, num_actors, expected):
+def test_the_actors_envs_share_the_cores(monkeypatch, num_actors, expected):
   asked = []
   monkeypatch.setattr(hardware, 'num_cores', lambda: 8)
   monkeypatch.setattr(
@@ -288,15 +288,15 @@ def test_the_actors_worlds_share_the_cores(monkeypatch, num_actors, expected):
   assert asked == [{'num_threads': expected, 'stack_num': 4}] * num_actors
 
 
-def test_the_agent_is_of_its_world_and_its_precision(monkeypatch):
-  world = catch.Catch(1, 0)
-  world.num_stacked = 3
+def test_the_agent_is_of_its_env_and_its_precision(monkeypatch):
+  env = catch.Catch(1, 0)
+  env.num_stacked = 3
 
   def make(precision, **settings):
     config = running.config_for(precision=precision, torso='deep')
     with monkeypatch.context() as patch:
       return called_with(
-        lambda: builders.make_agent(config, world, **settings),
+        lambda: builders.make_agent(config, env, **settings),
         patch,
         agent_lib,
         'make_agent',

@@ -280,19 +280,19 @@ STACK = batcher.stack
 
 
 class Spoilt:
-  """A world of one's own, one thing about it not as it should be."""
+  """An environment of one's own, one thing about it not as it should be."""
 
-  def __init__(self, world, spoil):
-    self._world, self._spoil = world, spoil
+  def __init__(self, env, spoil):
+    self._env, self._spoil = env, spoil
 
   def __getattr__(self, name):
-    return getattr(self._world, name)
+    return getattr(self._env, name)
 
   def reset(self):
-    return self._spoil(self._world.reset())
+    return self._spoil(self._env.reset())
 
   def step(self, actions):
-    return self._spoil(self._world.step(actions))
+    return self._spoil(self._env.step(actions))
 
 
 def overwritten():
@@ -334,16 +334,16 @@ def never_last(timestep):
     (never_last, 'FIRST does not follow LAST'),
   ),
 )
-def test_a_world_that_breaks_the_conventions_is_told(spoil, fault):
-  world = Spoilt(registry.make('tests.own_envs:Walk', 2, 0), spoil)
-  watched = recording_env.RecordingEnv(world)
+def test_an_env_that_breaks_the_conventions_is_told(spoil, fault):
+  env = Spoilt(registry.make('tests.own_envs:Walk', 2, 0), spoil)
+  watched = recording_env.RecordingEnv(env)
   recording_env.play(watched, 100)
   assert watched.faults
   with pytest.raises(AssertionError, match=fault):
     raise AssertionError(watched.faults[0])
 
 
-def test_a_world_without_a_seed_is_told():
+def test_an_env_without_a_seed_is_told():
   make = lambda seed: registry.make('tests.own_envs:Unseeded', 4, seed)
   same, _ = recording_env.is_repeatable(make, 50)
   assert not same
@@ -393,7 +393,7 @@ def test_what_cannot_be_checked_is_refused(settings, sentence):
     statuses(**settings)
 
 
-def test_a_world_that_heeds_no_seed_is_checked_all_the_same():
+def test_an_env_that_heeds_no_seed_is_checked_all_the_same():
   found = statuses('tests.own_envs:Unseeded', use_lstm=False)
   assert (
     found['seed'] == results_lib.FAIL and found['rewards'] == results_lib.PASS

@@ -1,4 +1,4 @@
-"""A world and an agent that count, to prove alignment by numbers."""
+"""An environment and an agent that count, to prove alignment by numbers."""
 
 import dm_env
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The worlds keep the conventions of `environment.Environment`."""
+"""The environments keep the conventions of `environment.Environment`."""
 
 import sys
 
@@ -39,19 +39,17 @@ def leaves(tree):
   'task,make',
   [(task, registry.make) for task in TASKS] + [('Breakout-v5', short_game)],
 )
-def test_every_world_keeps_the_conventions(task, make):
-  world = make(task, num_envs=3, seed=1)
-  specs = leaves(world.observation_spec())
+def test_every_env_keeps_the_conventions(task, make):
+  env = make(task, num_envs=3, seed=1)
+  specs = leaves(env.observation_spec())
   rng = np.random.default_rng(0)
-  before = world.reset()
+  before = env.reset()
   assert np.all(before.step_type == FIRST)
   episodes = 0
   while episodes < 6:
-    actions = rng.integers(
-      world.action_spec().num_values, size=3, dtype=np.int32
-    )
+    actions = rng.integers(env.action_spec().num_values, size=3, dtype=np.int32)
     kept = [np.array(x) for x in leaves(before.observation)]
-    timestep = world.step(actions)
+    timestep = env.step(actions)
     assert timestep.reward.dtype == timestep.discount.dtype == np.float32
     assert timestep.step_type.shape == timestep.reward.shape == (3,)
     for leaf, spec in zip(kept, specs, strict=True):
@@ -65,16 +63,16 @@ def test_every_world_keeps_the_conventions(task, make):
     np.testing.assert_array_equal(timestep.discount[first], 1)
     episodes += np.sum(first)
     before = timestep
-  world.close()
+  env.close()
 
 
 @pytest.mark.parametrize('task', ('Catch', 'CartPole-v1', 'Breakout-v5'))
 def test_a_seed_decides_everything(task):
   def play(seed):
-    world = registry.make(task, num_envs=2, seed=seed)
-    steps = [world.reset()]
+    env = registry.make(task, num_envs=2, seed=seed)
+    steps = [env.reset()]
     for t in range(40):
-      steps.append(world.step(np.full([2], t % 2, np.int32)))
+      steps.append(env.step(np.full([2], t % 2, np.int32)))
     return np.stack([s.observation for s in steps])
 
   np.testing.assert_array_equal(play(3), play(3))
@@ -82,8 +80,8 @@ def test_a_seed_decides_everything(task):
 
 
 def test_catch_is_played_as_written():
-  world = catch.Catch(64, seed=0)
-  timestep = world.reset()
+  env = catch.Catch(64, seed=0)
+  timestep = env.reset()
   column = np.argmax(timestep.observation[:, 0], axis=1)
   assert set(column) == set(range(5))  # The ball starts in any column,
   paddle = np.argmax(timestep.observation[:, 9], axis=1)
@@ -91,7 +89,7 @@ def test_catch_is_played_as_written():
   for t in range(1, 9):
     move = np.sign(column - paddle)  # Half the boards follow the ball,
     move[32:] = np.where(column[32:] < 2, 1, -1)  # half flee it.
-    timestep = world.step(move + 1)
+    timestep = env.step(move + 1)
     paddle = np.clip(paddle + move, 0, 4)
     expected = np.zeros([64, 10, 5])
     expected[np.arange(64), t, column] = 1.0
@@ -100,7 +98,7 @@ def test_catch_is_played_as_written():
     np.testing.assert_array_equal(timestep.step_type, MID)
     np.testing.assert_array_equal(timestep.reward, 0.0)
     np.testing.assert_array_equal(timestep.discount, 1.0)
-  timestep = world.step(np.ones([64], np.int32))
+  timestep = env.step(np.ones([64], np.int32))
   np.testing.assert_array_equal(timestep.step_type, LAST)
   np.testing.assert_array_equal(timestep.discount, 0.0)
   np.testing.assert_array_equal(timestep.reward[:32], 1.0)
@@ -135,12 +133,12 @@ def test_truncation_keeps_the_discount_and_termination_does_not():
 
 def breakout_discounts(life_loss_ends_episode):
   """(lost a life, game over, discount, first) of two games of doing little."""
-  world = atari.Atari('Breakout-v5', 1, 0, life_loss_ends_episode)
-  world.reset()
+  env = atari.Atari('Breakout-v5', 1, 0, life_loss_ends_episode)
+  env.reset()
   lives, rows = [5], []
   while sum(over for _, over, _, _ in rows) < 2:
-    timestep = world.step(np.array([1 + len(rows) % 2], np.int32))
-    lives.append(int(world._lives[0]))
+    timestep = env.step(np.array([1 + len(rows) % 2], np.int32))
+    lives.append(int(env._lives[0]))
     rows.append(
       (
         lives[-1] < lives[-2],
@@ -162,8 +160,8 @@ def test_life_loss_is_a_discount_of_0_within_a_whole_game():
 
 
 def test_atari_is_preprocessed_as_the_paper_says():
-  world = registry.make('Pong-v5', num_envs=2, seed=0)
-  config = world._pool.config
+  env = registry.make('Pong-v5', num_envs=2, seed=0)
+  config = env._pool.config
   expected = dict(
     frame_skip=4,
     stack_num=1,
@@ -179,9 +177,9 @@ def test_atari_is_preprocessed_as_the_paper_says():
     full_action_space=False,
   )
   assert {name: config[name] for name in expected} == expected
-  assert world.observation_spec().shape == (84, 84, 1)
-  assert world.frames_per_step == world.num_stacked == 4
-  assert world.action_spec() == dm_env.specs.DiscreteArray(6)
+  assert env.observation_spec().shape == (84, 84, 1)
+  assert env.frames_per_step == env.num_stacked == 4
+  assert env.action_spec() == dm_env.specs.DiscreteArray(6)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +221,11 @@ def test_frames_count_a_tasks_own_action_repeat():
 
 
 def test_catch_draws_its_board():
-  world = catch.Catch(3, seed=0)
-  timestep = world.reset()
+  env = catch.Catch(3, seed=0)
+  timestep = env.reset()
   for t in range(12):
     for i in range(3):
-      image = world.render(i)
+      image = env.render(i)
       assert image.shape == (320, 160, 3) and image.dtype == np.uint8
       cells = image[16::32, 16::32]
       np.testing.assert_array_equal(
@@ -239,7 +237,7 @@ def test_catch_draws_its_board():
       assert np.sum(cells[..., 0] == 255) == 1  # The ball is red,
       assert np.sum(cells[:9, :, 1:]) == 0
       assert np.sum(cells[9, :, 1:] == 255) == 2  # the paddle cyan.
-    timestep = world.step((np.arange(3) + t) % 3)
+    timestep = env.step((np.arange(3) + t) % 3)
 
 
 @pytest.mark.parametrize(
@@ -247,26 +245,26 @@ def test_catch_draws_its_board():
   (('CartPole-v1', (400, 600, 3)), ('Breakout-v5', (210, 160, 3))),
 )
 def test_envpool_draws_the_environment_that_was_asked_for(task, shape):
-  world = registry.make(task, 3, 0, renders=True)
-  world.reset()
-  before = [world.render(i) for i in range(3)]
+  env = registry.make(task, 3, 0, renders=True)
+  env.reset()
+  before = [env.render(i) for i in range(3)]
   kept = [image.copy() for image in before]
   for _ in range(8):  # Left, right and fire, where there is one.
-    world.step(np.array([0, 1, 1], np.int32))
+    env.step(np.array([0, 1, 1], np.int32))
   for i, image in enumerate(before):
     assert image.shape == shape and image.dtype == np.uint8
     np.testing.assert_array_equal(image, kept[i])  # Never written again.
-    assert np.any(image != world.render(i)) == (task == 'CartPole-v1' or i > 0)
+    assert np.any(image != env.render(i)) == (task == 'CartPole-v1' or i > 0)
 
 
 def test_a_new_game_is_drawn_at_once():
-  world = registry.make(
+  env = registry.make(
     'Breakout-v5', 1, 0, renders=True, noop_max=1, max_episode_steps=30
   )
-  timestep, images = world.reset(), [world.render(0)]
+  timestep, images = env.reset(), [env.render(0)]
   for t in range(31):
-    timestep = world.step(np.array([1 if t < 2 else 3], np.int32))
-    images.append(world.render(0))
+    timestep = env.step(np.array([1 if t < 2 else 3], np.int32))
+    images.append(env.render(0))
   assert timestep.step_type[0] == FIRST
   np.testing.assert_array_equal(images[31], images[0])
   assert np.any(images[30] != images[0])
@@ -275,12 +273,12 @@ def test_a_new_game_is_drawn_at_once():
 def test_what_cannot_be_drawn_says_why():
   with pytest.raises(envpool_env.UnsupportedTaskError, match='render_mode'):
     registry.make('CartPole-v1', 1, 0).render(0)
-  world = registry.make('FrozenLake-v1', 1, 0, renders=True)
-  world.reset()
+  env = registry.make('FrozenLake-v1', 1, 0, renders=True)
+  env.reset()
   with pytest.raises(
     envpool_env.UnsupportedTaskError, match='cannot render FrozenLake-v1'
   ):
-    world.render(0)
+    env.render(0)
 
 
 @pytest.mark.parametrize('task', ('CartPole-v1', 'Breakout-v5'))
@@ -297,14 +295,14 @@ def test_drawing_changes_nothing(task):
       np.testing.assert_array_equal(x, y)
 
 
-def test_settings_reach_the_world():
-  world = registry.make(
+def test_settings_reach_the_env():
+  env = registry.make(
     'Breakout-v5', 1, 0, noop_max=7, life_loss_ends_episode=False
   )
-  assert world._pool.config['noop_max'] == 7
-  assert not world._life_loss_ends_episode
-  world = registry.make('CartPole-v1', 1, 0, max_episode_steps=5)
-  assert world._pool.config['max_episode_steps'] == 5
+  assert env._pool.config['noop_max'] == 7
+  assert not env._life_loss_ends_episode
+  env = registry.make('CartPole-v1', 1, 0, max_episode_steps=5)
+  assert env._pool.config['max_episode_steps'] == 5
 
 
 @pytest.mark.parametrize(
@@ -327,30 +325,30 @@ def test_atari_games_are_known():
 
 
 def test_catch_goes_on_from_its_state():
-  world, other = catch.Catch(5, seed=0), catch.Catch(5, seed=1)
+  env, other = catch.Catch(5, seed=0), catch.Catch(5, seed=1)
   actions = np.random.default_rng(0).integers(3, size=[40, 5])
-  world.reset()
+  env.reset()
   for action in actions[:12]:
-    world.step(action)
-  state = world.get_state()
-  straight = [world.step(action) for action in actions[12:]]
+    env.step(action)
+  state = env.get_state()
+  straight = [env.step(action) for action in actions[12:]]
   other.set_state(state)
   for action, expected in zip(actions[12:], straight, strict=True):
     timestep = other.step(action)
     for a, b in zip(timestep, expected, strict=True):
       np.testing.assert_array_equal(a, b)
   # What was given is never written again.
-  world.set_state(state)
+  env.set_state(state)
   np.testing.assert_array_equal(
-    world.step(actions[12]).observation, straight[0].observation
+    env.step(actions[12]).observation, straight[0].observation
   )
 
 
 def test_envpool_says_that_it_has_no_state():
-  world = registry.make('CartPole-v1', 2, 0)
-  assert world.get_state() is None
+  env = registry.make('CartPole-v1', 2, 0)
+  assert env.get_state() is None
   with pytest.raises(NotImplementedError):
-    world.set_state(None)
+    env.set_state(None)
 
 
 def test_an_actors_threads_are_as_many_as_it_is_given():
@@ -365,8 +363,8 @@ def test_an_actors_threads_are_as_many_as_it_is_given():
 
 def test_delayed_catch_pays_for_all_balls_at_the_end():
   """The same balls as Catch's; a paddle that follows them all gets 1."""
-  world = delayed_catch.DelayedCatch(8, seed=0)
-  timestep = world.reset()
+  env = delayed_catch.DelayedCatch(8, seed=0)
+  timestep = env.reset()
   rng = np.random.default_rng(1)
   clumsy = rng.random(8) < 0.5
   steps, last_of, mixed = 0, np.zeros(8), False
@@ -376,7 +374,7 @@ def test_delayed_catch_pays_for_all_balls_at_the_end():
     actions = np.where(
       clumsy, rng.integers(3, size=8), 1 + np.sign(ball - paddle)
     )
-    timestep = world.step(actions)
+    timestep = env.step(actions)
     steps += 1
     over = timestep.step_type == LAST
     assert over.all() == over.any() == (steps % 30 == 29)

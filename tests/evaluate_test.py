@@ -210,7 +210,7 @@ def test_the_checkpoints_own_agent_plays(lstm_run, step, greedy):
   if greedy:
     agent = agent._replace(step=agent.greedy_step)
   episodes = evaluator.play(
-    evaluation.make_world('Catch', evaluation.Options(num_envs=8), {}),
+    evaluation.make_env('Catch', evaluation.Options(num_envs=8), {}),
     actor.make_act(agent),
     jax.jit(agent.init)(jax.random.key(step or 7)),
     core_state=agent.initial_state(8),
@@ -226,8 +226,8 @@ def test_actions_are_drawn_unless_greedy(uniform_run):
   assert greedy['greedy']
   # Always left, where a fifth of the balls fall.
   assert greedy['mean'] == pytest.approx(-0.6, abs=0.12)
-  world = evaluation.make_world('Catch', evaluation.Options(), {})
-  left = world.reset().observation[:, 0, 0] == 1
+  env = evaluation.make_env('Catch', evaluation.Options(), {})
+  left = env.reset().observation[:, 0, 0] == 1
   first = np.cumsum([0, *[13] * 16, *[12] * 15])  # Of each environment.
   np.testing.assert_array_equal(
     np.array(greedy['episode_returns'])[first], np.where(left, 1, -1)
@@ -263,14 +263,14 @@ def test_the_key_is_not_one_that_training_draws_from(monkeypatch, uniform_run):
   )
 
 
-def test_worlds_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
+def test_envs_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
   seeds = []
   monkeypatch.setattr(
     registry, 'make', lambda env_id, num_envs, seed, **_: seeds.append(seed)
   )
   for seed in range(20):
     builders.make_envs(config_lib.from_preset('catch', seed=seed))
-    evaluation.make_world('Catch', evaluation.Options(seed=seed), {})
+    evaluation.make_env('Catch', evaluation.Options(seed=seed), {})
   # EnvPool counts up from the seed it is given, one for each environment.
   assert np.min(np.diff(sorted(seeds))) > 32
 
@@ -288,23 +288,23 @@ def test_one_episode_has_no_standard_error(catch_run, capsys):
 def test_games_are_whole_and_begin_with_noops(
   breakout_run, monkeypatch, given, expected
 ):
-  make, worlds = registry.make, []
+  make, envs = registry.make, []
 
   def short(*args, **settings):
-    worlds.append(make(*args, **settings, max_episode_steps=20))
-    pool = worlds[0]._pool.config
+    envs.append(make(*args, **settings, max_episode_steps=20))
+    pool = envs[0]._pool.config
     assert pool['noop_max'] == expected and not pool['reward_clip']
-    return worlds[0]
+    return envs[0]
 
   monkeypatch.setattr(registry, 'make', short)
   record = evaluate_run(breakout_run, num_episodes=2, noop_max=given)
   assert record['noop_max'] == expected
   assert record['episode_lengths_in_steps'] == [20, 20]
-  assert not worlds[0]._life_loss_ends_episode
-  assert worlds[0]._pool is None  # Closed.
+  assert not envs[0]._life_loss_ends_episode
+  assert envs[0]._pool is None  # Closed.
 
 
-def test_a_video_of_an_envpool_world(tmp_path):
+def test_a_video_of_an_envpool_env(tmp_path):
   logdir = write_run(tmp_path / 'run', env='CartPole-v1')
   path = tmp_path / 'cart.mp4'
   with warnings.catch_warnings(record=True) as caught:
@@ -392,7 +392,7 @@ def test_damaged_checkpoints_are_never_evaluated(run):
   assert_refused(run, 'Every checkpoint in .* is damaged')
 
 
-def test_a_world_that_cannot_be_drawn_is_refused(tmp_path):
+def test_an_env_that_cannot_be_drawn_is_refused(tmp_path):
   logdir = write_run(tmp_path / 'run', env='FrozenLake-v1')
   assert_refused(
     logdir, 'cannot render FrozenLake-v1', video=str(logdir / 'a.gif')

@@ -80,9 +80,9 @@ def test_the_agent_sees_what_an_actors_does():
 
 
 def test_the_same_key_plays_as_an_actor_would():
-  world = catch.Catch(3, 0)
+  env = catch.Catch(3, 0)
   agent = agent_lib.make_agent(
-    world.observation_spec(), world.action_spec(), torso='mlp', use_lstm=True
+    env.observation_spec(), env.action_spec(), torso='mlp', use_lstm=True
   )
   params, act = jax.jit(agent.init)(jax.random.key(1)), actor.make_act(agent)
   rollout = next(
@@ -139,13 +139,13 @@ def test_a_game_goes_on_when_a_life_is_lost():
     return agent_lib.ActorOutput(action, ()), core_state, key
 
   def watch(timestep):
-    lives.append(world._lives)
+    lives.append(env._lives)
     over.append(timestep.step_type == LAST)
     return False
 
-  world = atari.Atari('Breakout-v5', 2, seed=0)
+  env = atari.Atari('Breakout-v5', 2, seed=0)
   episodes = evaluator.play(
-    world,
+    env,
     act,
     None,
     core_state=(),

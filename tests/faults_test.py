@@ -34,22 +34,22 @@ class BrokenEnv(counting.CountingEnv):
 
 def test_an_exception_in_an_actor_surfaces_in_the_learner_within_a_second():
   agent = counting.make_counting_agent()
-  worlds = [counting.CountingEnv(0), BrokenEnv(1)]
+  envs = [counting.CountingEnv(0), BrokenEnv(1)]
   with (
-    pipeline.running(running.make_setup(worlds, agent)) as steps,
+    pipeline.running(running.make_setup(envs, agent)) as steps,
     pytest.raises(RuntimeError, match='Actor 1 failed') as info,
   ):
     for _ in steps:
       pass
-  assert time.monotonic() - worlds[1].broke < 1
+  assert time.monotonic() - envs[1].broke < 1
   assert isinstance(info.value.__cause__, ValueError)
   assert 'broken joystick' in str(info.value.__cause__)
 
 
 def test_a_dead_actor_stops_learning_though_batches_are_left():
   agent = counting.make_counting_agent()
-  worlds = [counting.CountingEnv(0)]
-  setup = running.make_setup(worlds, agent)
+  envs = [counting.CountingEnv(0)]
+  setup = running.make_setup(envs, agent)
   queue = builders.make_queue(setup.config)
   with pipeline.running(setup, queue=queue) as steps:
     next(steps)
@@ -60,8 +60,8 @@ def test_a_dead_actor_stops_learning_though_batches_are_left():
 
 
 def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
-  worlds = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
-  monkeypatch.setattr(builders, 'make_envs', lambda *args: worlds)
+  envs = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
+  monkeypatch.setattr(builders, 'make_envs', lambda *args: envs)
   config = running.config_for(
     num_actors=2,
     envs_per_actor=8,
@@ -96,20 +96,20 @@ class StuckEnv(counting.CountingEnv):
 def test_a_stuck_actor_is_left_behind(monkeypatch):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
-  world = StuckEnv()
+  env = StuckEnv()
   start = time.monotonic()
-  with running.acting(running.make_setup([world], agent)):
+  with running.acting(running.make_setup([env], agent)):
     time.sleep(0.5)
   assert time.monotonic() - start < 3
-  assert not world.closed  # Its thread is still in it.
-  world.release.set()
+  assert not env.closed  # Its thread is still in it.
+  env.release.set()
 
 
 def test_closing_joins_every_thread_within_a_second():
   before = set(threading.enumerate())
   agent = counting.make_counting_agent()
-  worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
-  with running.acting(running.make_setup(worlds, agent)) as queue:
+  envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
+  with running.acting(running.make_setup(envs, agent)) as queue:
     batches = builders.make_batches(
       running.config_for(), queue, jax.devices()[:1]
     )
@@ -147,7 +147,7 @@ def straight(tmp_path_factory):
 
 
 def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
-  """Trains on one world of Catch, in lock-step, that is at fault once."""
+  """Trains on one environment of Catch, in lock-step, that is at fault once."""
   monkeypatch.setattr(builders, 'make_envs', lambda *args: [FaultyCatch(fault)])
   small = dict(
     num_frames=4_000,
@@ -215,15 +215,15 @@ def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   for lag in (0, -1):
-    worlds = [counting.CountingEnv(0), StuckEnv(), counting.CountingEnv(2)]
-    setup = running.make_setup(worlds, agent, lag=lag, timeout_seconds=1.0)
+    envs = [counting.CountingEnv(0), StuckEnv(), counting.CountingEnv(2)]
+    setup = running.make_setup(envs, agent, lag=lag, timeout_seconds=1.0)
     with (
       pipeline.running(setup) as steps,
       pytest.raises(polling.Timeout, match='The learner waited for actor 1'),
     ):
       for _ in steps:
         pass
-    worlds[1].release.set()
+    envs[1].release.set()
 
 
 @pytest.mark.usefixtures('one_device')

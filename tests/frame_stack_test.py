@@ -22,10 +22,10 @@ def games():
   actions = rng.integers(4, size=(STEPS, GAMES), dtype=np.int32)
 
   def play(stack_num):
-    world = atari.Atari(
+    env = atari.Atari(
       'Breakout-v5', GAMES, 3, max_episode_steps=150, stack_num=stack_num
     )
-    return [world.reset(), *(world.step(action) for action in actions)]
+    return [env.reset(), *(env.step(action) for action in actions)]
 
   singles, stacks = play(1), play(4)
   assert singles[0].observation.shape == (GAMES, 84, 84, 1)

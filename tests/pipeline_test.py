@@ -22,8 +22,8 @@ import vtrace
 
 
 def counting_rollouts(num_rollouts):
-  worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
-  setup = running.make_setup(worlds, counting.make_counting_agent())
+  envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
+  setup = running.make_setup(envs, counting.make_counting_agent())
   with running.acting(setup) as queue:
     return [queue.get() for _ in range(num_rollouts)]
 
@@ -127,7 +127,7 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
     ]
   )
   agent = counting.make_counting_agent(table)
-  worlds = [
+  envs = [
     counting.CountingEnv(i, truncates=truncates)
     for i in range(running.NUM_ACTORS)
   ]
@@ -140,7 +140,7 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
   )
   update = learner.parallelize(update, jax.devices()[:1])
   params = agent.init(None)
-  with running.acting(running.make_setup(worlds, agent)) as queue:
+  with running.acting(running.make_setup(envs, agent)) as queue:
     for batch in (batcher.stack([queue.get()], 1) for _ in range(12)):
       state = learner.TrainState(params, optax.identity().init(params))
       state, metrics = update(state, batch.trajectory, 1.0)
@@ -151,8 +151,8 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
 
 @pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
 def test_with_frozen_parameters_every_importance_weight_is_1(use_lstm):
-  worlds = [catch.Catch(2, seed) for seed in range(running.NUM_ACTORS)]
-  setup = running.make_setup(worlds, use_lstm=use_lstm, seed=3)
+  envs = [catch.Catch(2, seed) for seed in range(running.NUM_ACTORS)]
+  setup = running.make_setup(envs, use_lstm=use_lstm, seed=3)
   agent = setup.agent
   params = learner.local_params(setup.run.train_state)
   unroll = jax.jit(agent.unroll)
@@ -179,9 +179,9 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
   # still to come when one begins, at 1 or 2 a batch, and 1 batch is on its way.
   config = running.config_for(batch_size=batch_size, queue_capacity=capacity)
   assert rollout_order.max_policy_lag(config) == bound
-  worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
+  envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
   setup = running.make_setup(
-    worlds,
+    envs,
     counting.make_counting_agent(),
     batch_size=batch_size,
     queue_capacity=capacity,
@@ -199,9 +199,9 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
 @pytest.mark.parametrize('lag', (0, 1, 5))
 def test_with_a_lag_every_batch_is_exactly_so_old(lag, batch_size):
   # 3 actors of 2 environments: their turns do not fall in with the batches.
-  worlds = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
+  envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
   agent = counting.make_counting_agent()
-  setup = running.make_setup(worlds, agent, lag=lag, batch_size=batch_size)
+  setup = running.make_setup(envs, agent, lag=lag, batch_size=batch_size)
   with pipeline.running(setup) as steps:
     for progress in itertools.islice(steps, 30):
       expected = min(lag, progress.num_updates - 1)  # The first are as old.

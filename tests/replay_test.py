@@ -219,7 +219,7 @@ def test_a_run_says_how_much_it_takes_and_counts_new_frames(
 ):
   running.see_one_device(monkeypatch)
   summary = train.train(replaying_run(tmp_path / 'run'))
-  # Nine of ten steps are transitions; an update has T steps of 2 worlds.
+  # Nine of ten steps are transitions; an update has T steps of 2 environments.
   assert summary.num_updates == pytest.approx(200 / 7.2, abs=2)
   said = capsys.readouterr().out
   assert 'last 10 unrolls' in said and 'MiB at most' in said

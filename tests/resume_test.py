@@ -119,7 +119,7 @@ def test_kills_change_nothing_in_other_agents_and_lags(settings, tmp_path):
   comparing.assert_same_run(tmp_path / 'straight', tmp_path / 'cut')
 
 
-def test_two_runs_of_one_seed_on_envpools_worlds_are_the_same(tmp_path):
+def test_two_runs_of_one_seed_on_envpools_envs_are_the_same(tmp_path):
   settings = dict(env='CartPole-v1', num_frames=4_000, use_lstm=True)
   for name in ('one', 'other'):
     run_to_the_end(tmp_path / name, **settings)
@@ -130,7 +130,7 @@ def test_two_runs_of_one_seed_on_envpools_worlds_are_the_same(tmp_path):
   )
 
 
-def test_on_envpools_worlds_a_killed_run_goes_on_with_new_episodes(tmp_path):
+def test_on_envpools_envs_a_killed_run_goes_on_with_new_episodes(tmp_path):
   settings = dict(env='CartPole-v1', num_frames=30_000, lag=-1)
   logdir = tmp_path / 'run'
   kill_in_the_middle(random.Random(2), 1, logdir, **settings)

@@ -79,7 +79,7 @@ def test_all_that_differs_is_in_the_name(tmp_path):
   }
 
 
-def test_a_group_alone_is_called_by_its_world(tmp_path):
+def test_a_group_alone_is_called_by_its_env(tmp_path):
   record(tmp_path / 'a', returns([1], [1.0]))
   assert [g.label for g in read_groups(tmp_path)] == ['Catch (1 seed)']
   record(tmp_path / 'again', returns([1], [1.0]))

@@ -110,7 +110,7 @@ def test_a_run_leaves_its_records(tmp_path):
   ),
   ids=lambda f: f[0],
 )
-def test_other_worlds_train(flags, tmp_path):
+def test_other_envs_train(flags, tmp_path):
   result = run_train(
     *flags,
     f'--logdir={tmp_path / "run"}',

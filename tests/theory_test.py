@@ -21,9 +21,9 @@ CASES = (
 def test_iterating_lands_on_the_value_of_the_clipped_policy(
   seed, rho_bar, c_bar, lambda_
 ):
-  world = tabular_mdp.make_world(seed)
+  mdp = tabular_mdp.make_mdp(seed)
   apply = tabular_mdp.operator(
-    world,
+    mdp,
     corrections.CORRECTIONS['vtrace'],
     clip_rho_threshold=rho_bar,
     clip_c_threshold=c_bar,
@@ -32,7 +32,7 @@ def test_iterating_lands_on_the_value_of_the_clipped_policy(
   v = tabular_mdp.fixed_point(apply)
   np.testing.assert_allclose(
     v,
-    tabular_mdp.value_of(world, tabular_mdp.clipped_policy(world, rho_bar)),
+    tabular_mdp.value_of(mdp, tabular_mdp.clipped_policy(mdp, rho_bar)),
     atol=1e-4,
   )
 
@@ -40,17 +40,17 @@ def test_iterating_lands_on_the_value_of_the_clipped_policy(
 @pytest.mark.parametrize('rho_bar,c_bar,lambda_', CASES)
 @pytest.mark.parametrize('seed', range(3))
 def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
-  world = tabular_mdp.make_world(seed)
+  mdp = tabular_mdp.make_mdp(seed)
   apply = tabular_mdp.operator(
-    world,
+    mdp,
     corrections.CORRECTIONS['vtrace'],
     clip_rho_threshold=rho_bar,
     clip_c_threshold=c_bar,
     lambda_=lambda_,
   )
-  rhos = world.pi / world.mu
+  rhos = mdp.pi / mdp.mu
   rhos = rhos if rho_bar is None else np.minimum(rho_bar, rhos)
-  beta = np.min(np.sum(world.mu * rhos, axis=1))
+  beta = np.min(np.sum(mdp.mu * rhos, axis=1))
   eta = 1 - (1 - tabular_mdp.GAMMA) * beta
   rng = np.random.default_rng(seed)
   for _ in range(20):
@@ -60,10 +60,10 @@ def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
 
 
 def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
-  world = tabular_mdp.make_world(0)
-  clipped = tabular_mdp.value_of(world, tabular_mdp.clipped_policy(world, 0.5))
-  for policy in (world.mu, world.pi):
-    assert np.max(np.abs(clipped - tabular_mdp.value_of(world, policy))) > 1e-2
+  mdp = tabular_mdp.make_mdp(0)
+  clipped = tabular_mdp.value_of(mdp, tabular_mdp.clipped_policy(mdp, 0.5))
+  for policy in (mdp.mu, mdp.pi):
+    assert np.max(np.abs(clipped - tabular_mdp.value_of(mdp, policy))) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,11 @@ def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
 @pytest.mark.parametrize('lambda_', (1.0, 0.7))
 @pytest.mark.parametrize('seed', range(3))
 def test_the_other_corrections_learn_the_value_of_mu(seed, lambda_, correction):
-  world = tabular_mdp.make_world(seed)
+  mdp = tabular_mdp.make_mdp(seed)
   v = tabular_mdp.fixed_point(
     tabular_mdp.operator(
-      world, corrections.CORRECTIONS[correction], lambda_=lambda_
+      mdp, corrections.CORRECTIONS[correction], lambda_=lambda_
     )
   )
-  np.testing.assert_allclose(
-    v, tabular_mdp.value_of(world, world.mu), atol=1e-4
-  )
-  assert np.max(np.abs(v - tabular_mdp.value_of(world, world.pi))) > 1e-2
+  np.testing.assert_allclose(v, tabular_mdp.value_of(mdp, mdp.mu), atol=1e-4)
+  assert np.max(np.abs(v - tabular_mdp.value_of(mdp, mdp.pi))) > 1e-2

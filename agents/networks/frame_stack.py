@@ -1,8 +1,8 @@
 """Frame stacking as part of the agent, on the device.
 
-A world gives single frames and the agent remembers those before: a quarter of
-the bytes, at a stack of 4, wherever observations are moved or kept. An episode
-begins with its first frame repeated, as EnvPool's own stack does.
+An environment gives single frames and the agent remembers those before: a
+quarter of the bytes, at a stack of 4, wherever observations are moved or kept.
+An episode begins with its first frame repeated, as EnvPool's own stack does.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""A batch of the learner's, held against what its worlds were seen to do.
+"""A batch of the learner's, held against what its environments were seen to do.
 
 Everything is worked out a second time: targets are written out in NumPy, and of
 the loss nothing is known but its gradients. It is a batch without a lag: the
@@ -24,7 +24,7 @@ Deviations = dict[str, np.ndarray]
 def compare_rows(
   rows: trajectory_lib.Row, expected: recording_env.Record
 ) -> Deviations:
-  """Rows as they were learnt from, and as the world gave them."""
+  """Rows as they were learnt from, and as the environment gave them."""
   observations = rows.timestep.observation
   sums = [
     recording_env.checksums(jax.tree.map(lambda x, t=t: x[t], observations))

@@ -1,6 +1,6 @@
-"""All batches of a run, held against what its worlds were seen to do.
+"""All batches of a run, held against what its environments were seen to do.
 
-With a lag of 0 it is known which steps of which world a batch is made of.
+With a lag of 0 it is known which steps of which environment a batch is made of.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ class PipelineChecker:
     return [divmod(i, len(self._envs))[::-1] for i in rollouts]
 
   def _expected(self) -> recording_env.Record:
-    """What the worlds were seen to do in the next batch, `[T+1, N]`."""
+    """What the environments were seen to do in the next batch, `[T+1, N]`."""
     length = self._config.unroll_length
     parts_ = []
     for actor_id, k in self._rollouts_of(self._num_batches):
@@ -94,7 +94,7 @@ class PipelineChecker:
     return jax.tree.map(lambda *xs: np.concatenate(xs, 1), *parts_)
 
   def _records(self, actor_id: int) -> list[recording_env.Record]:
-    """Those of one actor's world that are in the batches so far."""
+    """Those of one actor's environment that are in the batches so far."""
     taken = [
       k
       for number in range(self._num_batches)

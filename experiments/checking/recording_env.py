@@ -1,4 +1,4 @@
-"""A world that is watched: what it was told and what it answered.
+"""An environment that is watched: what it was told and what it answered.
 
 It knows nothing of trajectories: what it remembers is held against what reaches
 the learner. Observations are remembered by their checksums.
@@ -33,25 +33,25 @@ class Record(NamedTuple):
 class RecordingEnv:
   """Any `environment.Environment`, and the records of all its steps."""
 
-  def __init__(self, world: environment.Environment):
-    self._world = world
-    self.num_envs = world.num_envs
-    self.frames_per_step = world.frames_per_step
-    self.num_stacked = world.num_stacked
-    self.observation_spec = world.observation_spec
-    self.action_spec = world.action_spec
-    self.close = world.close
+  def __init__(self, env: environment.Environment):
+    self._env = env
+    self.num_envs = env.num_envs
+    self.frames_per_step = env.frames_per_step
+    self.num_stacked = env.num_stacked
+    self.observation_spec = env.observation_spec
+    self.action_spec = env.action_spec
+    self.close = env.close
     self.records: list[Record] = []
     self.faults: list[str] = []  # Of the conventions of `Environment`.
     self._kept = collections.deque(maxlen=_KEPT)
 
   def reset(self) -> dm_env.TimeStep:
-    """The world's, recorded."""
-    return self._note(np.zeros(self.num_envs, np.int32), self._world.reset())
+    """The environment's, recorded."""
+    return self._note(np.zeros(self.num_envs, np.int32), self._env.reset())
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
-    """The world's, recorded."""
-    return self._note(np.array(actions), self._world.step(actions))
+    """The environment's, recorded."""
+    return self._note(np.array(actions), self._env.step(actions))
 
   def get_state(self) -> None:
     """None: what is watched plays on."""
@@ -159,16 +159,14 @@ def episode_returns(records: list[Record]) -> list[list[float]]:
   return ended
 
 
-def play(
-  world: environment.Environment, num_steps: int
-) -> list[dm_env.TimeStep]:
-  """What a world answers to random actions, the same at every call."""
+def play(env: environment.Environment, num_steps: int) -> list[dm_env.TimeStep]:
+  """What an environment answers to random actions, the same at every call."""
   rng = np.random.default_rng(0)
-  number = world.action_spec().num_values
-  timesteps = [world.reset()]
+  number = env.action_spec().num_values
+  timesteps = [env.reset()]
   for _ in range(num_steps):
-    actions = rng.integers(number, size=world.num_envs, dtype=np.int32)
-    timesteps.append(world.step(actions))
+    actions = rng.integers(number, size=env.num_envs, dtype=np.int32)
+    timesteps.append(env.step(actions))
   return timesteps
 
 
@@ -178,14 +176,14 @@ def is_repeatable(
   """Whether a seed decides everything; and whether another one changes any.
 
   Args:
-    make: makes the world of a seed.
+    make: makes the environment of a seed.
     num_steps: that are played.
   """
 
   def played(seed):
-    world = make(seed)
-    timesteps = play(world, num_steps)
-    world.close()
+    env = make(seed)
+    timesteps = play(env, num_steps)
+    env.close()
     return [(*t[:3], checksums(t.observation)) for t in timesteps]
 
   def same(one, other):

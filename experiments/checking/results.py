@@ -21,8 +21,8 @@ class Check(NamedTuple):
 
 
 CHECKS = {
-  'conventions': Check('the world keeps its specs and the conventions'),
-  'seed': Check('a seed decides everything in the world'),
+  'conventions': Check('the environment keeps its specs and the conventions'),
+  'seed': Check('a seed decides everything in the environment'),
   'observations': Check('what was observed arrives as it was'),
   'step types': Check('episodes begin and end where they did'),
   'actions': Check('a row has the action that led to it'),
@@ -41,7 +41,7 @@ CHECKS = {
   'episode returns': Check('returns are the sums of the rewards'),
   'frames': Check('frames are counted as they were played'),
 }
-_BEFORE = ('conventions', 'seed')  # Of the world alone.
+_BEFORE = ('conventions', 'seed')  # Of the environment alone.
 
 
 class Result(NamedTuple):

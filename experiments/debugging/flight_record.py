@@ -35,7 +35,7 @@ def read(file: pathlib.Path) -> Flight:
   """The record in `file`.
 
   Raises:
-    ConfigError: if it is none, or its world cannot be made here.
+    ConfigError: if it is none, or its environment cannot be made here.
   """
   if not file.is_file():
     raise config_lib.ConfigError(f'There is no file {file}.')

@@ -53,7 +53,7 @@ def bound(
 
     num_cores / sum_i c_i,
     1 / t_update: one update is in flight at a time,
-    1 / t_environment, of all worlds at once,
+    1 / t_environment, of all environments at once,
     1 / sum_i t_i over the stages of the device, if that is an accelerator.
 
   Args:

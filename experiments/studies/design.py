@@ -19,7 +19,7 @@ CORRECTIONS = tuple(corrections.CORRECTIONS)
 
 
 class Task(NamedTuple):
-  """A world, and how long it takes to be learnt."""
+  """An environment, and how long it takes to be learnt."""
 
   env: str
   num_frames: int

@@ -20,7 +20,7 @@ from vtrace import corrections
 STATES, ACTIONS, STEPS, GAMMA = 4, 3, 3, 0.8
 
 
-class World(NamedTuple):
+class TabularMDP(NamedTuple):
   """A deterministic MDP with two policies; all `[states, actions]`."""
 
   next_state: np.ndarray
@@ -29,11 +29,11 @@ class World(NamedTuple):
   pi: np.ndarray  # Is learnt about.
 
 
-def make_world(seed: int) -> World:
+def make_mdp(seed: int) -> TabularMDP:
   """A random one."""
   rng = np.random.default_rng(seed)
   shape = STATES, ACTIONS
-  return World(
+  return TabularMDP(
     next_state=rng.integers(STATES, size=shape),
     reward=rng.normal(size=shape),
     mu=rng.dirichlet(np.ones(ACTIONS), size=STATES),
@@ -41,26 +41,26 @@ def make_world(seed: int) -> World:
   )
 
 
-def paths(world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def paths(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """States `[n+1, P]`, actions `[n, P]` and mu-probabilities `[P]`."""
   starts, *actions = np.array(
     list(itertools.product(range(STATES), *[range(ACTIONS)] * STEPS))
   ).T
   states, probability = [starts], np.ones(len(starts))
   for a in actions:
-    probability = probability * world.mu[states[-1], a]
-    states.append(world.next_state[states[-1], a])
+    probability = probability * mdp.mu[states[-1], a]
+    states.append(mdp.next_state[states[-1], a])
   return np.array(states), np.array(actions), probability
 
 
 def operator(
-  world: World, correction: corrections.Correction, **settings: Any
+  mdp: TabularMDP, correction: corrections.Correction, **settings: Any
 ) -> Callable[[np.ndarray], np.ndarray]:
   """V -> R V, the expectation of v_s over mu's paths from each state."""
-  states, actions, probability = paths(world)
+  states, actions, probability = paths(mdp)
   here = states[:-1], actions
-  log_pi = np.log(world.pi)
-  inputs = (log_pi - np.log(world.mu))[here], world.reward[here], log_pi[here]
+  log_pi = np.log(mdp.pi)
+  inputs = (log_pi - np.log(mdp.mu))[here], mdp.reward[here], log_pi[here]
 
   def apply(v):
     targets = _targets(
@@ -94,7 +94,7 @@ def fixed_point(
 def _targets(
   correction, settings, log_rhos, rewards, log_probs, values, bootstrap_value
 ):
-  """v_s of the first step of each path, `[P]`; compiled once for all worlds."""
+  """v_s of the first step of each path, `[P]`; compiled once for all MDPs."""
   returns = corrections.targets_and_advantages(
     correction,
     log_rhos,
@@ -108,18 +108,16 @@ def _targets(
   return returns.vs[0]
 
 
-def value_of(world: World, policy: np.ndarray) -> np.ndarray:
+def value_of(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
   """V of a policy in closed form: (I - gamma P)^-1 r."""
   transition = np.zeros([STATES, STATES])
   for x, a in itertools.product(range(STATES), range(ACTIONS)):
-    transition[x, world.next_state[x, a]] += policy[x, a]
-  reward = np.sum(policy * world.reward, axis=1)
+    transition[x, mdp.next_state[x, a]] += policy[x, a]
+  reward = np.sum(policy * mdp.reward, axis=1)
   return np.linalg.solve(np.eye(STATES) - GAMMA * transition, reward)
 
 
-def clipped_policy(world: World, rho_bar: float | None) -> np.ndarray:
+def clipped_policy(mdp: TabularMDP, rho_bar: float | None) -> np.ndarray:
   """pi_rho_bar of equation 3."""
-  policy = (
-    world.pi if rho_bar is None else np.minimum(rho_bar * world.mu, world.pi)
-  )
+  policy = mdp.pi if rho_bar is None else np.minimum(rho_bar * mdp.mu, mdp.pi)
   return policy / np.sum(policy, axis=1, keepdims=True)

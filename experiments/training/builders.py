@@ -39,11 +39,11 @@ _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 def make_envs(
   config: config_lib.Config, num_updates: int = 0, **settings: Any
 ) -> list[environment.Environment]:
-  """Each actor's batch of environments, differently seeded.
+  """Makes each actor's batch of environments, with seeds of their own.
 
-  After `num_updates` updates an actor that has been stepping gets worlds of
-  another seed: those that begin anew do not replay the episodes of before. The
-  cores are shared out: worlds with threads for all of them would fight.
+  After `num_updates` updates an actor that has been stepping gets environments
+  of another seed, so that they do not repeat the episodes of before. Each actor
+  gets its share of the cores for the threads that step its environments.
   """
   num_threads = max(1, hardware.num_cores() // config.num_actors)
   try:
@@ -63,18 +63,18 @@ def make_envs(
 
 def make_agent(
   config: config_lib.Config,
-  world: environment.Environment,
+  env: environment.Environment,
   **settings: Any,
 ) -> agent_lib.Agent:
-  """The agent that fits this world; `settings` instead of the run's own."""
+  """Makes the agent for `env`; `settings` take the place of the run's own."""
   try:
     return agent_lib.make_agent(
-      world.observation_spec(),
-      world.action_spec(),
+      env.observation_spec(),
+      env.action_spec(),
       **dict(
         torso=config.torso,
         use_lstm=config.use_lstm,
-        num_stacked=world.num_stacked,
+        num_stacked=env.num_stacked,
         compute_dtype=_PRECISIONS[config.precision],
       )
       | settings,
@@ -86,11 +86,11 @@ def make_agent(
 def zero_trajectory(
   config: config_lib.Config,
   agent: agent_lib.Agent,
-  world: environment.Environment,
+  env: environment.Environment,
 ) -> trajectory.Trajectory:
   """Zeros in the shapes of an actor's rollout."""
   rows = trajectory.zero_rows(
-    world.observation_spec(), config.unroll_length + 1, config.envs_per_actor
+    env.observation_spec(), config.unroll_length + 1, config.envs_per_actor
   )
   core_state = agent.initial_state(config.envs_per_actor)
   return trajectory.Trajectory(rows, core_state)

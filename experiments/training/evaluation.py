@@ -58,7 +58,7 @@ class Options:
   )
   seed: int = _option(
     1,
-    'Of actions and worlds; with --num_envs it decides the result.',
+    'Of actions and environments; with --num_envs it decides the result.',
     lower_bound=0,
     upper_bound=2**32 - 1,
   )
@@ -89,34 +89,34 @@ def _evaluate(options: Options) -> dict[str, Any]:
   logdir = config_lib.path(options.logdir)
   config = read_config(logdir)
   num_updates, flat = read_checkpoint(logdir / 'checkpoints', options.step)
-  settings = world_settings(config.env, options)
+  settings = env_settings(config.env, options)
   with (
     atomic_file.replacing(logdir / 'evaluation.json') as path,
-    contextlib.closing(make_world(config.env, options, settings)) as world,
-    _watching(options, world) as watch,
+    contextlib.closing(make_env(config.env, options, settings)) as env,
+    _watching(options, env) as watch,
   ):
     record = {
       'env': config.env,
       'num_updates': num_updates,
       'num_frames': int(flat['statistics/num_frames']),
       'num_episodes': options.num_episodes,
-      'num_envs': world.num_envs,
+      'num_envs': env.num_envs,
       'greedy': options.greedy,
       'noop_max': settings.get('noop_max'),
       'seed': options.seed,
     }
-    record |= summary(_play(config, options, world, flat, watch))
+    record |= summary(_play(config, options, env, flat, watch))
     path.write_text(json.dumps(record, indent=2) + '\n')
   return record
 
 
-def _watching(options: Options, world: environment.Environment) -> Any:
+def _watching(options: Options, env: environment.Environment) -> Any:
   """Gives what watches the play: a video's recorder, or nobody."""
   if not options.video:
     return contextlib.nullcontext()
   return video.recording(
     config_lib.path(options.video),
-    functools.partial(world.render, 0),
+    functools.partial(env.render, 0),
     options.video_episodes,
   )
 
@@ -124,21 +124,21 @@ def _watching(options: Options, world: environment.Environment) -> Any:
 def _play(
   config: config_lib.Config,
   options: Options,
-  world: environment.Environment,
+  env: environment.Environment,
   flat: checkpoint.Flat,
   watch: Callable[[dm_env.TimeStep], bool] | None,
 ) -> evaluator.Episodes:
-  """The checkpoint's agent in the world."""
-  setup = setup_lib.make_setup(config, envs=[world])
+  """The checkpoint's agent in the environment."""
+  setup = setup_lib.make_setup(config, envs=[env])
   agent, template = setup.agent, setup.run.train_state.params
   if options.greedy:
     agent = agent._replace(step=agent.greedy_step)
   params = checkpoint.unflatten(flat, template, 'train_state/params')
   return evaluator.play(
-    world,
+    env,
     actor.make_act(agent),
     jax.device_put(params),
-    core_state=agent.initial_state(world.num_envs),
+    core_state=agent.initial_state(env.num_envs),
     # Not the key that a training of this seed begins with.
     key=jax.random.fold_in(jax.random.key(options.seed), 1),
     num_episodes=options.num_episodes,
@@ -198,8 +198,8 @@ def read_checkpoint(
   return newest
 
 
-def world_settings(env_id: str, options: Options) -> dict[str, Any]:
-  """What a world is made with to be evaluated.
+def env_settings(env_id: str, options: Options) -> dict[str, Any]:
+  """What an environment is made with to be evaluated.
 
   Raises:
     ConfigError: if there are to be no-ops where there are none.
@@ -217,7 +217,7 @@ def world_settings(env_id: str, options: Options) -> dict[str, Any]:
   return {}
 
 
-def make_world(
+def make_env(
   env_id: str, options: Options, settings: dict[str, Any]
 ) -> environment.Environment:
   """The environments, of seeds that neither training nor `seed` + 1 has."""
