@@ -20,7 +20,6 @@ from experiments import config as config_lib
 from experiments.records import hardware
 from experiments.training import builders
 from experiments.training import rollout_order
-from experiments.training import run_state
 from tests import counting
 from tests import running
 import vtrace
@@ -262,16 +261,10 @@ def test_envs_that_begin_anew_do_not_repeat_themselves():
 
 
 def test_the_store_holds_what_the_next_batches_act_on():
-  config = running.config_for(lag=2)
-  devices = jax.devices()[:1]
-  agent = builders.make_agent(config, catch.Catch(1, 0))
-  state = learner.init(
-    agent, builders.make_optimizer(config), jax.random.key(0), devices
-  )
-  run = run_state.initial(config, state, jax.random.key(1))
-  counters = run.statistics._replace(num_updates=7)
-  run = run._replace(statistics=counters, older_params=(5.0, 6.0))
-  store = builders.make_store(config, run, devices)
+  setup = running.make_setup([catch.Catch(2, 0)], lag=2)
+  counters = setup.run.statistics._replace(num_updates=7)
+  run = setup.run._replace(statistics=counters, older_params=(5.0, 6.0))
+  store = builders.make_store(setup.config, run, setup.devices)
   assert [version for version, _ in store.versions] == [5, 6, 7]
   assert [params for _, params in store.versions[:2]] == [5.0, 6.0]
 
