@@ -63,7 +63,7 @@ def make_agent(
     use_lstm: whether there is a recurrent core.
     num_stacked: how many of its last observations the torso sees at once, which
       must then be images; see `frame_stack`.
-    compute_dtype: of the layers of torso and core; see `networks`.
+    compute_dtype: of the layers of torso and core; see `network`.
 
   Raises:
     ValueError: if there is no such torso, it does not fit the observation, or

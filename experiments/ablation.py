@@ -5,8 +5,8 @@ python -m experiments.ablation                      # about an hour on 2 cores
 python -m experiments.ablation --out=runs/ablation  # again: it goes on
 
 Four corrections, with and without replay, over samples of hyperparameters and
-over policy lags; `designs` says which. Every run is recorded when it is over,
-and the tables and figures are drawn at the end: see `ablation_report`.
+over policy lags; `studies.design` says which. Every run is recorded when it is
+over, and the tables and figures are drawn at the end: see `studies.report`.
 """
 
 import pathlib
