@@ -181,6 +181,20 @@ def test_the_figures_show_every_run():
   np.testing.assert_array_equal(means[0], [-1.0, 1.0])
 
 
+def test_only_corrections_that_were_run_are_reported():
+  results = [
+    result
+    for result in made_up(lambda trial: 1.0)
+    if result[0].correction in ('none', 'one_step')
+  ]
+  page = report_lib.page(results)
+  assert '| 1-step |' in page and '| none |' in page
+  assert '| V-trace |' not in page and '| epsilon |' not in page
+  for fig in (report_lib.stability(results), report_lib.lags(results)):
+    labels = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert labels == ['1-step', 'none']
+
+
 def test_v_trace_learns_what_pi_is_worth_better_than_the_others():
   mdps = [tabular_mdp.make_mdp(seed) for seed in range(5)]
   errors = {

@@ -196,8 +196,13 @@ def read_ablation():
     tuple(row[name] for name in fields): float(row['final_return'])
     for row in rows
   }
-  trials = design_lib.trials(design_lib.FULL)
-  assert len(rows) == len(trials)
+  compared = {row['correction'] for row in rows}
+  trials = [
+    trial
+    for trial in design_lib.trials(design_lib.FULL)
+    if trial.correction in compared  # Those that there were at the time.
+  ]
+  assert len(rows) == len(trials) == 288
   return [(trial, finals[tuple(map(str, trial[:-1]))]) for trial in trials]
 
 

@@ -80,7 +80,7 @@ def stability(results: Sequence[confidence.Result]) -> figure.Figure:
   fig, panels = _panels(len(rows), len(tasks))
   for row, has_replay in zip(panels, rows):
     for axes, task in zip(row, tasks):
-      for i, correction in enumerate(design_lib.CORRECTIONS):
+      for i, correction in enumerate(_corrections(sampled)):
         finals = _finals(
           sampled, task=task, has_replay=has_replay, correction=correction
         )
@@ -88,7 +88,7 @@ def stability(results: Sequence[confidence.Result]) -> figure.Figure:
         axes.plot(ranks, sorted(finals)[::-1], '.-', color=f'C{i}')
       replay = ', replay' if has_replay else ''
       _finish(axes, f'{task}{replay}', 'sample, best first')
-  _add_legend(fig)
+  _add_legend(fig, _corrections(sampled))
   return fig
 
 
@@ -96,9 +96,10 @@ def lags(results: Sequence[confidence.Result]) -> figure.Figure:
   """Final return against policy lag, with intervals: figure E.1."""
   lagged = [r for r in results if not design_lib.is_sampled(r[0])]
   tasks, all_lags = _in_order(lagged, 'task'), _in_order(lagged, 'lag')
+  compared = _corrections(lagged)
   fig, panels = _panels(1, len(tasks))
   for axes, task in zip(panels[0], tasks):
-    for i, correction in enumerate(design_lib.CORRECTIONS):
+    for i, correction in enumerate(compared):
       points = [
         confidence.mean(finals)
         for lag in all_lags
@@ -107,9 +108,7 @@ def lags(results: Sequence[confidence.Result]) -> figure.Figure:
         )
       ]
       # Side by side: intervals would hide one another.
-      places = np.arange(len(points)) + 0.08 * (
-        i - (len(design_lib.CORRECTIONS) - 1) / 2
-      )
+      places = np.arange(len(points)) + 0.08 * (i - (len(compared) - 1) / 2)
       means = np.array([point.value for point in points])
       apart = [
         [p.value - p.low for p in points],
@@ -118,7 +117,7 @@ def lags(results: Sequence[confidence.Result]) -> figure.Figure:
       axes.errorbar(places, means, apart, fmt='.-', color=f'C{i}', capsize=2)
     axes.set_xticks(range(len(all_lags)), [str(lag) for lag in all_lags])
     _finish(axes, task, 'policy lag in updates')
-  _add_legend(fig)
+  _add_legend(fig, compared)
   return fig
 
 
@@ -127,7 +126,7 @@ def _best_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
   tasks = _in_order(sampled, 'task')
   yield ['replay', 'correction', *tasks]
   for has_replay in _in_order(sampled, 'has_replay'):
-    for correction in design_lib.CORRECTIONS:
+    for correction in _corrections(sampled):
       cells = [
         _finals(
           sampled, task=task, has_replay=has_replay, correction=correction
@@ -139,7 +138,7 @@ def _best_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
       ]
       yield [
         'yes' if has_replay else 'no',
-        corrections.CORRECTIONS[correction].label,
+        _label(correction),
         *best,
       ]
 
@@ -154,14 +153,24 @@ def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
         _finals(lagged, task=task, lag=lag, correction=correction)
         for lag in all_lags
       ]
-      for correction in design_lib.CORRECTIONS
+      for correction in _corrections(lagged)
     }
     for correction, cells in finals.items():
       means = [confidence.mean(cell) if cell else '' for cell in cells]
-      yield [task, corrections.CORRECTIONS[correction].label, *means]
-    pairs = zip(finals['vtrace'], finals['none'])
+      yield [task, _label(correction), *means]
+    pairs = zip(finals.get('vtrace', ()), finals.get('none', ()))
     gains = [confidence.difference(*p) if all(p) else '' for p in pairs]
     yield [task, 'V-trace above none', *gains]
+
+
+def _corrections(results: Sequence[confidence.Result]) -> list[str]:
+  """Returns the corrections that the results have, in the table's order."""
+  there = {trial.correction for trial, _ in results}
+  return [name for name in corrections.CORRECTIONS if name in there]
+
+
+def _label(correction: str) -> str:
+  return corrections.CORRECTIONS[correction].label
 
 
 def _finals(results: Sequence[confidence.Result], **wanted: Any) -> list[float]:
@@ -200,17 +209,14 @@ def _finish(axes: axes_lib.Axes, title: str, of: str) -> None:
   style.set_style(axes)
 
 
-def _add_legend(fig: figure.Figure) -> None:
+def _add_legend(fig: figure.Figure, compared: Sequence[str]) -> None:
   handles = [
     axes_lib.Axes.plot(fig.axes[0], [], [], color=f'C{i}')[0]
-    for i in range(len(design_lib.CORRECTIONS))
+    for i in range(len(compared))
   ]
   fig.legend(
     handles,
-    [
-      corrections.CORRECTIONS[correction].label
-      for correction in design_lib.CORRECTIONS
-    ],
+    [_label(correction) for correction in compared],
     loc='outside upper left',
     ncols=len(handles),
     frameon=False,
