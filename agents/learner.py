@@ -160,10 +160,10 @@ def parallelize(update: Callable[..., Any], devices: Sequence[Any]):
 
 
 def on_one_device(update: Callable[..., Any]):
-  """The same as of `parallelize`, on one device: to be looked at.
+  """Maps `update` as `parallelize` does, but on one device, for debugging.
 
-  Under `jax.jit` alone does jax look for NaNs in every call, and then step by
-  step.
+  Only under `jax.jit` does jax_debug_nans check every call, and then repeat it
+  operation by operation.
   """
   return jax.vmap(
     update, in_axes=(None, 0, None), out_axes=None, axis_name=AXIS

@@ -54,7 +54,7 @@ class ParameterStore:
 
     Raises:
       RuntimeError: if the version is no longer held.
-      waiting.Timeout: if it was not published in time.
+      polling.Timeout: if it was not published in time.
     """
     found = polling.wait(
       lambda: self._find(version),

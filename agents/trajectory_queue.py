@@ -75,7 +75,7 @@ class TrajectoryQueue:
 
     Raises:
       RuntimeError: from an actor's exception, as soon as it has failed.
-      waiting.Timeout: if the actor gave nothing in time, or waited too long.
+      polling.Timeout: if the actor gave nothing in time, or waited too long.
     """
     ring = self._rings[self._turn]
     taken = polling.wait(

@@ -7,7 +7,7 @@ from agents.networks import torsos
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-  """`agents.pool.max_pool` by Haiku."""
+  """`cpu_gradients.max_pool` by Haiku."""
   return hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), 'SAME')
 
 

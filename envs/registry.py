@@ -82,8 +82,8 @@ def make(
     settings['render_mode'] = 'rgb_array'
   if num_threads:  # More than environments EnvPool refuses.
     settings['num_threads'] = min(num_threads, num_envs)
-  env = atari.Atari if atari.is_atari(env_id) else envpool_env.EnvPool
-  return env(env_id, num_envs, seed, **settings)
+  make_env = atari.Atari if atari.is_atari(env_id) else envpool_env.EnvPool
+  return make_env(env_id, num_envs, seed, **settings)
 
 
 def is_atari(env_id: str) -> bool:

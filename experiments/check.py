@@ -92,13 +92,14 @@ def check(config: config_lib.Config, seconds: float) -> Report:
 
 def _check_agent(config: config_lib.Config) -> None:
   """Raises a ConfigError if no agent fits the environment."""
-  setup_lib.make_setup(dataclasses.replace(config, num_actors=1)).close()
+  one = dataclasses.replace(config, num_actors=1)
+  setup_lib.make_setup(one, shapes_only=True).close()
 
 
 def rehearse(
   config: config_lib.Config,
 ) -> tuple[list[results_lib.Result], float]:
-  """What can be said of the environment without an agent, and its speed."""
+  """Returns the checks that need no agent, and the environment's speed."""
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)

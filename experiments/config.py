@@ -5,7 +5,7 @@ unless a field says otherwise). A preset overrides some of them, a flag
 overrides both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 import dataclasses
 import difflib
 import math
@@ -32,7 +32,7 @@ def _field(
   help_text: str,
   *,
   bounds: tuple[float, float] | None = None,
-  choices: Sequence[str] = (),
+  choices: Iterable[str] = (),
   resumable: bool = False,
 ) -> Any:
   """Declares a setting.
@@ -167,8 +167,8 @@ class Config:
   discount: float = _field(0.99, 'gamma. Table G.1.', bounds=_FRACTION)
   reward_clipping: str = _field(
     'abs_one',
-    'Clips rewards to [-1, 1] (table G.1), or as for DMLab-30: as the authors '
-    'released it, or as in figure D.1 of the paper.',
+    'abs_one: to [-1, 1], table G.1. soft_asymmetric: as the authors released '
+    'it for DMLab-30; soft_asymmetric_paper: as in figure D.1; none: not.',
     choices=vtrace.rewards.CLIPPINGS,
   )
   baseline_cost: float = _field(
@@ -267,31 +267,6 @@ def from_preset(preset: str, **overrides: Any) -> Config:
     if name not in names:
       raise ConfigError(f'Unknown setting {name!r}.{did_you_mean(name, names)}')
   return Config(**(PRESETS[preset] | overrides))
-
-
-def check_fields(config: Config) -> None:
-  """Raises a ConfigError for a value of another type, or one out of range."""
-  for field in dataclasses.fields(Config):
-    value = getattr(config, field.name)
-    _check_type(value, field)
-    bounds, choices = field.metadata['bounds'], field.metadata['choices']
-    if bounds and not bounds[0] <= value <= bounds[1]:
-      raise ConfigError(
-        f'--{field.name}={value} is not in [{bounds[0]}, {bounds[1]}].'
-      )
-    if choices and value not in choices:
-      raise ConfigError(
-        f'Unknown --{field.name}={value}.{did_you_mean(value, choices)}'
-      )
-
-
-def _check_type(value: Any, field: dataclasses.Field) -> None:
-  """Flags have their types; what a notebook hands over may not."""
-  kinds = (int, float) if field.type is float else (field.type,)
-  if type(value) not in kinds:
-    raise ConfigError(
-      f'{field.name}={value!r} is not of type {field.type.__name__}.'
-    )
 
 
 def path(text: str) -> pathlib.Path:

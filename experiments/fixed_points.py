@@ -10,7 +10,6 @@ the values are learnt, and that of acting with pi; states weigh equally.
 
 from collections.abc import Sequence
 import itertools
-from typing import Any
 from typing import NamedTuple
 
 from absl import flags
@@ -26,48 +25,40 @@ from vtrace import corrections
 
 _AWAY = np.linspace(0.0, 1.0, 6)
 _STYLES = ('-', '--', '-.', ':')
-_UNCLIPPED = dict(
-  clip_rho_threshold=None, clip_c_threshold=None, clip_pg_rho_threshold=None
-)
 
 
 class Case(NamedTuple):
   """A line of the figure."""
 
-  label: str
   correction: corrections.Correction
-  settings: dict[str, Any]
   style: str
 
 
 def make_cases() -> list[Case]:
   """Returns every correction, and V-trace without clipping besides."""
-  cases = [
-    Case(row.label, row, {}, f'C{i}{style}')
-    for i, (row, style) in enumerate(
-      zip(corrections.CORRECTIONS.values(), itertools.cycle(_STYLES))
-    )
-  ]
-  vtrace = cases[0]
-  unclipped = vtrace._replace(
-    label=f'{vtrace.label}, no clipping',
-    settings=_UNCLIPPED,
-    style=f'C{len(cases)}-',
+  rows = corrections.CORRECTIONS.values()
+  styles = itertools.cycle(_STYLES)
+  first, *others = (
+    Case(row, f'C{i}{style}')
+    for i, (row, style) in enumerate(zip(rows, styles))
   )
-  return [vtrace, unclipped, *cases[1:]]
+  unclipped = first.correction._replace(
+    label=f'{first.correction.label}, no clipping',
+    clips_values=False,
+    clips_pg=False,
+  )
+  return [first, Case(unclipped, f'C{len(rows)}-'), *others]
 
 
-def errors(case: Case, mdp: tabular_mdp.TabularMDP) -> tuple[float, float]:
-  """(max |V - V of pi|, cosine of the policy gradients)."""
-  values = tabular_mdp.fixed_point(
-    tabular_mdp.operator(mdp, case.correction, **case.settings)
-  )
+def errors(
+  correction: corrections.Correction, mdp: tabular_mdp.TabularMDP
+) -> tuple[float, float]:
+  """Returns max |V - V of pi|, and the cosine of the policy gradients."""
+  values = tabular_mdp.fixed_point(tabular_mdp.operator(mdp, correction))
   wanted = tabular_mdp.value_of(mdp, mdp.pi)
-  weights = case.correction.pg_weights(
-    np.log(mdp.pi / mdp.mu),
-    np.log(mdp.pi),
-    case.settings.get('clip_pg_rho_threshold', 1.0),
-  )
+  weights = correction.pg_weights(np.log(mdp.pi / mdp.mu), np.log(mdp.pi))
+  if correction.clips_pg:
+    weights = np.minimum(weights, 1.0)
   learnt = policy_gradient(mdp, values, mdp.mu * weights)
   true = policy_gradient(mdp, wanted, mdp.pi)
   cosine = np.sum(learnt * true) / np.linalg.norm(learnt)
@@ -96,10 +87,14 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
   cases = make_cases()
   for case in cases:
     means = np.mean(
-      [[errors(case, between(mdp, a)) for a in _AWAY] for mdp in mdps], axis=0
+      [
+        [errors(case.correction, between(mdp, a)) for a in _AWAY]
+        for mdp in mdps
+      ],
+      axis=0,
     )
     for axes, mean in zip(panels, means.T):
-      axes.plot(_AWAY, mean, case.style, label=case.label)
+      axes.plot(_AWAY, mean, case.style, label=case.correction.label)
   titles = 'distance of the value from that of pi', 'cosine of the gradients'
   for axes, title in zip(panels, titles):
     axes.set_title(title, fontsize='medium')

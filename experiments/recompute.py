@@ -5,15 +5,15 @@ python -m experiments.recompute runs/b/flight.npz
 
 from experiments import cli
 from experiments import config as config_lib
-from experiments.debugging import flight_record
+from experiments.debugging import recomputation
 
 
 def main(arguments: list[str]) -> None:
   """Replays the record that the command line names."""
   if len(arguments) != 1:
     raise config_lib.ConfigError('Name one file: a flight.npz.')
-  finding = flight_record.recompute(
-    flight_record.read(config_lib.path(arguments[0]))
+  finding = recomputation.recompute(
+    recomputation.read(config_lib.path(arguments[0]))
   )
   if finding is None:
     print('Recomputed here, every array is finite.')

@@ -14,6 +14,7 @@ from absl import flags
 from absl import logging
 import jax
 
+from agents import learner
 from agents import polling
 from agents import replay
 from experiments import cli
@@ -82,11 +83,10 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
   queue = builders.make_queue(config, run.num_updates)
   store = builders.make_store(config, run, devices)
   recorder = flight_recorder.FlightRecorder(
-    setup_lib.compile_update(setup), config, run, logdir / 'flight.npz'
+    _compile_update(setup), config, run, logdir / 'flight.npz'
   )
   with (  # Left in reverse: the checkpoint comes first, drawing last.
     signals.on_signal(queue.close),
-    _drawn_at_the_end(logdir),
     contextlib.closing(
       checkpointing.Keeper(
         logdir / 'checkpoints',
@@ -95,6 +95,7 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
         functools.partial(run_state.pack, replay_buffer=setup.replay_buffer),
       )
     ) as keeper,
+    _drawn_at_the_end(logdir),
     contextlib.closing(
       run_logger.RunLogger(config, logdir, run.statistics)
     ) as logger,
@@ -112,6 +113,16 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
   return metrics_lib.summary(logger.state)
 
 
+def _compile_update(setup: setup_lib.Setup) -> setup_lib.Update:
+  """Returns the update over all devices, or under --debug_nans over one.
+
+  Only under plain `jax.jit` does JAX find the operation that made a NaN.
+  """
+  if setup.config.debug_nans:
+    return jax.jit(learner.on_one_device(setup.update))
+  return setup_lib.compile_update(setup)
+
+
 @contextlib.contextmanager
 def _drawn_at_the_end(logdir: pathlib.Path) -> Iterator[None]:
   """Draws the run on leaving, when its records are closed.
@@ -122,7 +133,8 @@ def _drawn_at_the_end(logdir: pathlib.Path) -> Iterator[None]:
   try:
     yield
   finally:
-    for draw in (pages.draw_learning_curve, pages.draw_diagnostics):
+    drawn = pages.draw_learning_curve, pages.draw_diagnostics
+    for draw in drawn if (logdir / 'metrics.csv').exists() else ():
       try:
         draw(logdir)
       except (OSError, config_lib.ConfigError) as error:

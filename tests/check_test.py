@@ -23,6 +23,7 @@ from experiments.checking import recording_env
 from experiments.checking import results as results_lib
 from tests import running
 from vtrace import losses
+from vtrace import targets
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +249,15 @@ def miscounted_returns(monkeypatch):
 def miscounted_frames(monkeypatch):
   right = actor._num_transitions
   monkeypatch.setattr(actor, '_num_transitions', lambda t: right(t) + 1)
+
+
+def test_thresholds_that_do_nothing_are_caught(monkeypatch):
+  monkeypatch.setattr(targets, 'clip', lambda weights, threshold: weights)
+  thresholds = dict(
+    clip_rho_threshold=0.8, clip_c_threshold=0.7, clip_pg_rho_threshold=0.6
+  )
+  found = failing(use_lstm=False, **thresholds)
+  assert found >= {'targets', 'advantages', 'terminations'}
 
 
 def half_a_batch(monkeypatch):

@@ -115,10 +115,10 @@ def test_a_number_without_bounds_cannot_be_declared():
 )
 def test_what_is_none_of_the_choices_is_rejected(field):
   for value in field.metadata['choices']:
-    config_lib.check_fields(config_lib.Config(**{field.name: value}))
+    validation.check_fields(config_lib.Config(**{field.name: value}))
   wrong = config_lib.Config(**{field.name: field.default[:-1]})
   with pytest.raises(config_lib.ConfigError, match=f'--{field.name}=.*mean'):
-    config_lib.check_fields(wrong)
+    validation.check_fields(wrong)
 
 
 def test_every_choice_can_be_made():

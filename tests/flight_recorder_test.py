@@ -11,8 +11,8 @@ from agents import learner
 from experiments import config as config_lib
 from experiments import recompute
 from experiments import train
-from experiments.debugging import flight_record
 from experiments.debugging import flight_recorder
+from experiments.debugging import recomputation
 from experiments.training import setup as setup_lib
 from tests import running
 
@@ -60,7 +60,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   assert ('(nan) encountered in' in str(info.value)) == debug_nans
   assert not jax.config.jax_debug_nans
 
-  flight = flight_record.read(file)
+  flight = recomputation.read(file)
   assert flight.num_updates == 4 and len(flight.inputs) == 3
   with np.load(file) as saved:
     assert 'actors/0/key' in saved

@@ -38,7 +38,8 @@ COMMANDS = {
   'soak',
   'train',
 }
-MOST_MODULES = 12  # In a folder; agents has 18.
+MOST_MODULES = 12  # In a folder.
+MOST_AGENTS = 13  # One for each box of the picture, and what serves them.
 FILES = [
   path for package in MAY_IMPORT for path in (ROOT / package).rglob('*.py')
 ]
@@ -120,7 +121,7 @@ def test_folders_hold_few_modules():
   folders = {path.parent for path in FILES}
   for folder in folders - {ROOT / 'agents'}:
     assert len(modules_in(folder)) <= MOST_MODULES, folder
-  assert len(modules_in(ROOT / 'agents')) <= 18
+  assert len(modules_in(ROOT / 'agents')) <= MOST_AGENTS
   assert modules_in(ROOT / 'experiments') == COMMANDS | {'cli', 'config'}
 
 

@@ -72,13 +72,9 @@ def initial_state(num_devices=1):
 
 
 def split(batch, parts):
-  """`[D, ...]`, the environments dealt to D parts."""
-
-  def cut(axis):
-    return lambda x: np.stack(np.split(x, parts, axis=axis))
-
-  return trajectory.Trajectory(
-    jax.tree.map(cut(1), batch.rows), jax.tree.map(cut(0), batch.core_state)
+  """`[D, ...]`, the environments sharded over D parts."""
+  return trajectory.map_unrolls(
+    lambda axis, x: np.stack(np.split(x, parts, axis=axis)), batch
   )
 
 

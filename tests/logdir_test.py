@@ -96,7 +96,7 @@ def recorded_run(logdir, **settings):
 MEANINGS = [
   field
   for field in dataclasses.fields(config_lib.Config)
-  if not field.metadata['may_change']
+  if not field.metadata['resumable']
 ]
 
 
@@ -130,7 +130,7 @@ def test_a_flag_that_changes_no_meaning_may_change(tmp_path):
   assert changed | {'logdir'} == {
     field.name
     for field in dataclasses.fields(config)
-    if field.metadata['may_change']
+    if field.metadata['resumable']
   }
   logdir_lib.check_resumable(config, tmp_path)
   config_json.write(config, tmp_path)

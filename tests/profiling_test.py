@@ -1,4 +1,4 @@
-"""The doctor: what its numbers say, and that it measures what trains."""
+"""The profiler: what its numbers say, and that it measures what trains."""
 
 import contextlib
 import dataclasses

@@ -54,16 +54,65 @@ def test_closing_closes_every_environment():
   assert [env.closed for env in envs] == [1, 1, 1]
 
 
-def test_a_setup_that_cannot_be_made_closes_its_environments():
+class StuckCatch(ClosingCatch):
+  """Cannot be closed."""
+
+  def close(self):
+    super().close()
+    raise OSError('stuck')
+
+
+def test_closing_goes_on_though_one_environment_raises():
+  envs = [ClosingCatch(2, 0), StuckCatch(2, 1), ClosingCatch(2, 2)]
+  with pytest.raises(OSError, match='stuck'):
+    running.make_setup(envs).close()
+  assert [env.closed for env in envs] == [1, 1, 1]
+
+
+# A checkpoint of this, and nothing else.
+TORN = {'statistics/num_updates': np.array(5)}
+
+
+@pytest.mark.parametrize(
+  'settings,saved,error',
+  (
+    (dict(torso='deep'), None, config_lib.ConfigError),
+    (dict(), TORN, checkpoint.CheckpointError),
+  ),
+)
+def test_a_setup_that_cannot_be_made_closes_the_environments_it_made(
+  settings, saved, error, monkeypatch
+):
   envs = make_envs()
-  with pytest.raises(config_lib.ConfigError, match='needs one image'):
-    running.make_setup(envs, torso='deep')
-  assert [env.closed for env in envs] == [1, 1]
-  saved = {'statistics/num_updates': np.array(5)}  # And nothing else.
-  config = running.config_for(num_actors=2)
-  with pytest.raises(checkpoint.CheckpointError):
+  config = running.config_for(num_actors=2, **settings)
+  with pytest.raises(error):  # Those that it was given stay open.
     setup_lib.make_setup(config, saved, envs=envs)
-  assert [env.closed for env in envs] == [2, 2]
+  assert [env.closed for env in envs] == [0, 0]
+  monkeypatch.setattr(builders, 'make_envs', lambda *_: envs)
+  with pytest.raises(error):
+    setup_lib.make_setup(config, saved)
+  assert [env.closed for env in envs] == [1, 1]
+
+
+def test_shapes_only_are_those_of_a_real_state():
+  real, shapes = (
+    setup_lib.make_setup(
+      running.config_for(num_actors=2),
+      envs=make_envs(),
+      devices=jax.local_devices()[:1],
+      shapes_only=shapes_only,
+    )
+    for shapes_only in (False, True)
+  )
+  assert all(
+    isinstance(x, jax.ShapeDtypeStruct)
+    for x in jax.tree.leaves(shapes.run.train_state)
+  )
+  jax.tree.map(
+    lambda x, y: (x.shape, x.dtype) == (y.shape, y.dtype) or pytest.fail(),
+    real.run.train_state,
+    shapes.run.train_state,
+  )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +151,13 @@ def test_a_saved_setup_is_the_same_once_more():
   assert resumed.run.num_updates == 3 and resumed.run.num_frames == 100
   again = checkpoint.flatten(run_state.pack(resumed.run, resumed.replay_buffer))
   assert flat.keys() == again.keys()
+  # The names of a checkpoint never change: older ones must be resumed.
+  assert flat['memory/rows/timestep/reward'].shape == (2, 5, 2)
+  assert {'statistics/num_updates', 'actors/1/key'} <= flat.keys()
   for name, x in flat.items():
     np.testing.assert_array_equal(x, again[name], err_msg=name)
+  empty = {k: x for k, x in flat.items() if not k.startswith('memory/')}
+  with pytest.raises(checkpoint.CheckpointError, match='no replay buffer'):
+    setup_lib.make_setup(config, empty)
   new.close()
   resumed.close()

@@ -33,13 +33,15 @@ EPSILON = 1e-6  # Section 5.2.2.
 
 
 class Correction(NamedTuple):
-  """One row of the table."""
+  """One row of the table; weights as they are before they are clipped."""
 
   label: str  # In figures and tables.
-  # (log_rhos, rho_bar or c_bar) -> weights of the value targets, `[T, ...]`.
-  value_weights: Callable[[Array, float | None], Array]
-  # (log_rhos, log pi(a_t|x_t), pg_rho_bar) -> weights of grad log pi, likewise.
-  pg_weights: Callable[[Array, Array, float | None], Array]
+  # log_rhos -> weights of the value targets, `[T, ...]`.
+  value_weights: Callable[[Array], Array]
+  # (log_rhos, log pi(a_t|x_t)) -> weights of grad log pi, `[T, ...]`.
+  pg_weights: Callable[[Array, Array], Array]
+  clips_values: bool = False  # At rho_bar, and at c_bar.
+  clips_pg: bool = False  # At pg_rho_bar.
 
 
 def targets_and_advantages(
@@ -78,10 +80,18 @@ def targets_and_advantages(
   Raises:
     AssertionError: if the shapes do not agree.
   """
+  value_weights = correction.value_weights(log_rhos)
+  pg_weights = correction.pg_weights(log_rhos, target_log_probs)
+  rhos, cs = value_weights, value_weights
+  if correction.clips_values:
+    rhos = targets.clip(value_weights, clip_rho_threshold)
+    cs = targets.clip(value_weights, clip_c_threshold)
+  if correction.clips_pg:
+    pg_weights = targets.clip(pg_weights, clip_pg_rho_threshold)
   return targets.from_weights(
-    correction.value_weights(log_rhos, clip_rho_threshold),
-    lambda_ * correction.value_weights(log_rhos, clip_c_threshold),
-    correction.pg_weights(log_rhos, target_log_probs, clip_pg_rho_threshold),
+    rhos,
+    lambda_ * cs,
+    pg_weights,
     discounts,
     rewards,
     values,
@@ -89,44 +99,35 @@ def targets_and_advantages(
   )
 
 
-def _clipped(log_rhos: Array, threshold: float | None) -> Array:
-  """Returns min(threshold, w)."""
-  return targets.clip(jnp.exp(log_rhos), threshold)
+def _importance_weights(log_rhos: Array, *_: Array) -> Array:
+  """Returns w."""
+  return jnp.exp(log_rhos)
 
 
-def _ones(log_rhos: Array) -> Array:
+def _ones(log_rhos: Array, *_: Array) -> Array:
   """Returns weights of 1, and of 0 where the action was ignored."""
   return jnp.where(jnp.isneginf(log_rhos), 0.0, 1.0)
 
 
-def _epsilon(
-  log_rhos: Array, target_log_probs: Array, threshold: float | None
-) -> Array:
+def _epsilon(log_rhos: Array, target_log_probs: Array) -> Array:
   """Returns the weight of log(pi + 1e-6) in place of log pi.
 
     grad log(pi + epsilon) = pi / (pi + epsilon) grad log pi
 
   so it is a weight that vanishes with pi. After Babaeizadeh et al. (2016).
   """
-  del threshold
   return _ones(log_rhos) * jax.nn.sigmoid(target_log_probs - jnp.log(EPSILON))
 
 
 CORRECTIONS = {
   'vtrace': Correction(
-    'V-trace', _clipped, lambda log_rhos, _, bar: _clipped(log_rhos, bar)
+    'V-trace',
+    _importance_weights,
+    _importance_weights,
+    clips_values=True,
+    clips_pg=True,
   ),
-  'one_step': Correction(
-    '1-step',
-    lambda log_rhos, _: _ones(log_rhos),
-    lambda log_rhos, _, bar: _clipped(log_rhos, bar),
-  ),
-  'epsilon': Correction(
-    'epsilon', lambda log_rhos, _: _ones(log_rhos), _epsilon
-  ),
-  'none': Correction(
-    'none',
-    lambda log_rhos, _: _ones(log_rhos),
-    lambda log_rhos, *_: _ones(log_rhos),
-  ),
+  'one_step': Correction('1-step', _ones, _importance_weights, clips_pg=True),
+  'epsilon': Correction('epsilon', _ones, _epsilon),
+  'none': Correction('none', _ones, _ones),
 }

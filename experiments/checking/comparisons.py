@@ -1,8 +1,10 @@
 """A batch of the learner's, held against what its environments were seen to do.
 
-Everything is worked out a second time: targets are written out in NumPy, and of
+Everything is computed a second time: targets are written out in NumPy, and of
 the loss nothing is known but its gradients. It is a batch without a lag: the
-policy that acted is the one that is trained.
+policy that acted is the one that is trained, so every importance weight is 1.
+Only what a correction makes of that is read from its row in
+`vtrace.corrections`.
 """
 
 from typing import Any
@@ -24,7 +26,7 @@ Deviations = dict[str, np.ndarray]
 def compare_rows(
   rows: trajectory_lib.Row, expected: recording_env.Record
 ) -> Deviations:
-  """Rows as they were learnt from, and as the environment gave them."""
+  """Compares the rows that were learnt from with what the environments gave."""
   observations = rows.timestep.observation
   sums = [
     recording_env.checksums(jax.tree.map(lambda x, t=t: x[t], observations))
@@ -84,10 +86,7 @@ def compare_targets(
     arguments['values'], arguments['bootstrap_value'][None], axis=0
   ).astype(float)
   vs, advantages = targets(config, values, expected)
-  on_policy = np.zeros_like(arguments['target_log_probs'])
-  weight = corrections.CORRECTIONS[config.correction].pg_weights(
-    on_policy, arguments['target_log_probs'], config.clip_pg_rho_threshold
-  )
+  weights = _pg_weights(config, arguments['target_log_probs'])
   seen_vs = values[:-1] - gradients['values'] / config.baseline_cost
   seen_advantages = -gradients['target_log_probs']
   last = expected.step_type[1:] == recording_env.LAST
@@ -97,7 +96,7 @@ def compare_targets(
     'terminations': apart[terminated],
     'truncations': apart[last & ~terminated],
     'targets': apart,
-    'advantages': _relative(seen_advantages, weight * advantages),
+    'advantages': _relative(seen_advantages, weights * advantages),
   }
 
 
@@ -111,10 +110,9 @@ def targets(
     values: V, `[T+1, N]`.
     expected: what was seen, `[T+1, N]`.
   """
-  value_weights = corrections.CORRECTIONS[config.correction].value_weights
-  on_policy = np.zeros([])
-  rho = float(value_weights(on_policy, config.clip_rho_threshold))
-  c = float(value_weights(on_policy, config.clip_c_threshold))
+  clips = corrections.CORRECTIONS[config.correction].clips_values
+  rho = min(1.0, config.clip_rho_threshold) if clips else 1.0
+  c = min(1.0, config.clip_c_threshold) if clips else 1.0
   rewards = np.asarray(builders.reward_clipping(config)(expected.reward))
   vs, advantages = np.array(values), np.zeros_like(values[1:])
   for t in reversed(range(len(advantages))):
@@ -126,6 +124,14 @@ def targets(
     vs[t] = np.where(follows, values[t] + rho * one_step + beyond, values[t])
     advantages[t] = np.where(follows, q - values[t], 0.0)
   return vs[:-1], advantages
+
+
+def _pg_weights(config: config_lib.Config, log_pi: np.ndarray) -> np.ndarray:
+  """Returns the weights of grad log pi besides the advantage, on-policy."""
+  correction = corrections.CORRECTIONS[config.correction]
+  weights = np.asarray(correction.pg_weights(np.zeros_like(log_pi), log_pi))
+  clip = config.clip_pg_rho_threshold if correction.clips_pg else np.inf
+  return np.minimum(weights, clip)
 
 
 def _relative(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:

@@ -84,17 +84,17 @@ class PipelineChecker:
     return [divmod(i, len(self._envs))[::-1] for i in rollouts]
 
   def _expected(self) -> recording_env.Record:
-    """What the environments were seen to do in the next batch, `[T+1, N]`."""
+    """Returns what the environments did in the next batch, `[T+1, N]`."""
     length = self._config.unroll_length
-    parts_ = []
+    rollouts = []
     for actor_id, k in self._rollouts_of(self._num_batches):
       records = self._envs[actor_id].records
       seen = records[k * length : (k + 1) * length + 1]
-      parts_.append(jax.tree.map(lambda *xs: np.stack(xs), *seen))
-    return jax.tree.map(lambda *xs: np.concatenate(xs, 1), *parts_)
+      rollouts.append(jax.tree.map(lambda *xs: np.stack(xs), *seen))
+    return jax.tree.map(lambda *xs: np.concatenate(xs, 1), *rollouts)
 
   def _records(self, actor_id: int) -> list[recording_env.Record]:
-    """Those of one actor's environment that are in the batches so far."""
+    """Returns the records of one actor that are in the batches so far."""
     taken = [
       k
       for number in range(self._num_batches)

@@ -101,7 +101,7 @@ def conventions_result(faults: list[str], num_steps: int = 0) -> Result:
 
 
 def seed_result(same: bool, another_differs: bool) -> Result:
-  """Of two plays of one seed, and one of another."""
+  """Returns the result of two plays of one seed, and one of another."""
   if not same:
     return Result(FAIL, 'seed', 'two plays of one seed differ')
   another = 'plays otherwise' if another_differs else 'changes nothing'

@@ -16,7 +16,7 @@ from experiments.records import atomic_file
 
 
 def learning_curve(run: runs_lib.Run) -> figure.Figure:
-  """Returns against environment frames: every interval's, and their mean."""
+  """Draws returns against frames, those of every interval and their mean."""
   if not run.rows:
     return diagnostics_page.page([])
   fig, axes = _returns_axes()

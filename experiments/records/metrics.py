@@ -14,6 +14,9 @@ import numpy as np
 from agents import learner
 import vtrace
 
+# Of what an update returns: whether it is finite, and the divisor of 'entropy'.
+_NO_METRICS = ('finite', 'steps')
+
 
 class Interval(NamedTuple):
   """The updates since the last row."""
@@ -82,11 +85,12 @@ def add(
 def row(state: State, num_actors: int) -> dict[str, Any]:
   """The interval's means, and the run so far; NaN where nothing was.
 
-  Whatever an update measures has a mean here, under its own name.
+  Whatever else an update measures has a mean here, under its own name.
   """
   interval = state.interval
   sums = jax.device_get(interval.sums)
-  sums.pop('steps', None)  # The divisor of 'entropy'; num_frames says as much.
+  for name in _NO_METRICS:
+    sums.pop(name, None)
   with jax.debug_nans(False):  # NaN is what cannot be told.
     of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
   means = {name: x / interval.num_updates for name, x in sums.items()}

@@ -98,7 +98,7 @@ def order(names: Iterable[str]) -> list[str]:
 def cut(path: pathlib.Path, num_updates: int) -> list[dict[str, str]]:
   """Removes the rows after `num_updates`, and torn ones; gives those kept.
 
-  A header without rows goes, too: the first row decides what it is.
+  A header without rows is removed, too: the next update decides what it is.
   """
   rows = [row for row in read(path) if int(row['num_updates']) <= num_updates]
   header = read_header(path)

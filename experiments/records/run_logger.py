@@ -7,6 +7,7 @@ import pathlib
 import time
 from typing import Any
 
+import jax
 import tqdm
 
 from agents import learner
@@ -96,7 +97,7 @@ class RunLogger:
     """Raises a ConfigError if a restored interval has sums of other metrics."""
     sums = self.state.interval.sums
     if sums:
-      self._check_same(sums, progress.metrics)
+      self._check_same(_leaf_names(sums), _leaf_names(progress.metrics))
 
   def _open_csv(self, row: dict[str, Any]) -> None:
     """Fixes the columns: those of the file, or for a new one those of `row`.
@@ -142,3 +143,10 @@ class RunLogger:
 
   def _advance(self, num_frames: int) -> None:
     self._bar.update(min(num_frames, self._bar.total) - self._bar.n)
+
+
+def _leaf_names(tree: Any) -> list[str]:
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return [
+    jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in leaves
+  ]

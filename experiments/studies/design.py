@@ -15,8 +15,6 @@ import numpy as np
 from experiments import config as config_lib
 from vtrace import corrections
 
-CORRECTIONS = tuple(corrections.CORRECTIONS)
-
 
 class Task(NamedTuple):
   """An environment, and how long it takes to be learnt."""
@@ -115,7 +113,7 @@ def _sampled(design: Design) -> list[Trial]:
     for number in range(design.num_samples)
     for task in design.tasks
     for has_replay in (False, True)
-    for correction in CORRECTIONS
+    for correction in corrections.CORRECTIONS
   ]
 
 
@@ -125,7 +123,7 @@ def _lagged(design: Design) -> list[Trial]:
     for seed in range(design.num_seeds)
     for task in design.tasks
     for lag in design.lags
-    for correction in CORRECTIONS
+    for correction in corrections.CORRECTIONS
   ]
 
 

@@ -158,7 +158,9 @@ def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
     for correction, cells in finals.items():
       means = [confidence.mean(cell) if cell else '' for cell in cells]
       yield [task, _label(correction), *means]
-    pairs = zip(finals.get('vtrace', ()), finals.get('none', ()))
+    if not {'vtrace', 'none'} <= finals.keys():
+      continue
+    pairs = zip(finals['vtrace'], finals['none'])
     gains = [confidence.difference(*p) if all(p) else '' for p in pairs]
     yield [task, 'V-trace above none', *gains]
 

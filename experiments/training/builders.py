@@ -1,6 +1,6 @@
-"""The parts of a run, made from its configuration.
+"""The parts of a run, each made from its configuration.
 
-Training and tests put the same parts together.
+`setup.make_setup` and `pipeline.running` put them together.
 """
 
 from collections.abc import Callable

@@ -128,8 +128,9 @@ def _play(
   flat: checkpoint.Flat,
   watch: Callable[[dm_env.TimeStep], bool] | None,
 ) -> evaluator.Episodes:
-  """The checkpoint's agent in the environment."""
-  setup = setup_lib.make_setup(config, envs=[env])
+  """Plays with the checkpoint's agent in the environment."""
+  one = dataclasses.replace(config, num_actors=1, envs_per_actor=env.num_envs)
+  setup = setup_lib.make_setup(one, envs=[env], shapes_only=True)
   agent, template = setup.agent, setup.run.train_state.params
   if options.greedy:
     agent = agent._replace(step=agent.greedy_step)
@@ -199,7 +200,7 @@ def read_checkpoint(
 
 
 def env_settings(env_id: str, options: Options) -> dict[str, Any]:
-  """What an environment is made with to be evaluated.
+  """Returns the settings of an environment that is made for evaluation.
 
   Raises:
     ConfigError: if there are to be no-ops where there are none.

@@ -1,4 +1,4 @@
-"""All that the rest of a run depends on: what a checkpoint holds."""
+"""What the rest of a run depends on: with the replay buffer, a checkpoint."""
 
 from typing import Any
 from typing import NamedTuple

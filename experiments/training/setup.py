@@ -6,11 +6,11 @@ begin with `make_setup`; `pipeline.running` runs what it makes.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
+import contextlib
+import functools
 from typing import NamedTuple
 
 import jax
-import optax
 
 from agents import actor
 from agents import agent as agent_lib
@@ -21,7 +21,12 @@ from experiments import config as config_lib
 from experiments.training import builders
 from experiments.training import checkpoint
 from experiments.training import run_state
+from experiments.training import validation
 
+# (train state, trajectory, learning rate) -> (train state, metrics).
+# Of one device's part of a batch, `[T+1, B, ...]`, inside of a mapped axis:
+PureUpdate = Callable[..., tuple[learner.TrainState, learner.Metrics]]
+# of a whole batch, `[D, T+1, B, ...]`:
 Update = Callable[..., tuple[learner.TrainState, learner.Metrics]]
 
 
@@ -31,15 +36,14 @@ class Setup(NamedTuple):
   config: config_lib.Config
   envs: list[environment.Environment]  # One batch for each actor.
   agent: agent_lib.Agent
-  update: Update  # Pure, of one device's part of a batch; see `compile_update`.
+  update: PureUpdate  # See `compile_update`.
   run: run_state.RunState
   replay_buffer: replay.ReplayBuffer | None
   devices: list[jax.Device]  # They learn; the first of them acts.
 
   def close(self) -> None:
     """Closes the environments."""
-    for env in self.envs:
-      env.close()
+    _close(self.envs)
 
 
 def make_setup(
@@ -49,6 +53,7 @@ def make_setup(
   envs: Sequence[environment.Environment] | None = None,
   agent: agent_lib.Agent | None = None,
   devices: Sequence[jax.Device] | None = None,
+  shapes_only: bool = False,
 ) -> Setup:
   """Makes a new run, or the one that was saved.
 
@@ -59,56 +64,49 @@ def make_setup(
       `config` names.
     agent: by default the one that `config` describes, for these environments.
     devices: by default all local ones.
+    shapes_only: whether the train state of a new run need not be computed; its
+      leaves are `jax.ShapeDtypeStruct`s then.
 
   Raises:
     ConfigError: if a field cannot have its value, if there are no such
-      environments, or if no agent fits them; all environments are closed then.
-    CheckpointError: likewise, if what was saved does not fit.
+      environments, or if no agent fits them.
+    CheckpointError: if what was saved does not fit.
   """
-  config_lib.check_fields(config)
+  validation.check_fields(config)
   num_updates = int(saved['statistics/num_updates']) if saved else 0
-  if envs is None:
-    envs = builders.make_envs(config, num_updates)
-  devices = list(devices or jax.local_devices())
-  try:
+  with contextlib.ExitStack() as stack:
+    if envs is None:
+      envs = builders.make_envs(config, num_updates)
+      stack.callback(_close, envs)
+    devices = list(devices or jax.local_devices())
     agent = agent or builders.make_agent(config, envs[0])
     optimizer = builders.make_optimizer(config)
     update = builders.make_update(config, agent, optimizer)
-    run = _begin(config, agent, optimizer, devices)
-    contents = ()
+    init_key, actors_key = jax.random.split(jax.random.key(config.seed))
+    if shapes_only or saved is not None:
+      new_state = functools.partial(learner.new_state, agent, optimizer)
+      train_state = jax.eval_shape(new_state, init_key)
+    else:
+      train_state = learner.init(agent, optimizer, init_key, devices)
+    run = run_state.initial(config, train_state, actors_key)
+    replay_buffer = builders.make_replay_buffer(config)
     if saved is not None:
       run = _resume(config, agent, envs, run, saved, devices)
-      template = builders.zero_trajectory(config, agent, envs[0])
-      contents = run_state.restore_replayed(saved, template, devices[0])
-  except BaseException:
-    for env in envs:
-      env.close()
-    raise
-  replay_buffer = builders.make_replay_buffer(config, contents, num_updates)
+      replay_buffer = _resume_replay(config, agent, envs[0], saved, devices[0])
+    stack.pop_all()  # Nothing was raised: they stay open.
   return Setup(config, list(envs), agent, update, run, replay_buffer, devices)
 
 
 def compile_update(setup: Setup) -> Update:
-  """Returns the update over all devices; it takes trajectories `[D, ...]`.
-
-  Under --debug_nans it runs on one device, whichever parts of the batch there
-  are: only under plain `jax.jit` does JAX find the operation that made a NaN.
-  """
-  if setup.config.debug_nans:
-    return jax.jit(learner.on_one_device(setup.update))
+  """Returns the update of whole batches, a part of them on each device."""
   return learner.parallelize(setup.update, setup.devices)
 
 
-def _begin(
-  config: config_lib.Config,
-  agent: agent_lib.Agent,
-  optimizer: optax.GradientTransformation,
-  devices: Sequence[jax.Device],
-) -> run_state.RunState:
-  """Returns a run before its first update."""
-  init_key, actors_key = jax.random.split(jax.random.key(config.seed))
-  train_state = learner.init(agent, optimizer, init_key, devices)
-  return run_state.initial(config, train_state, actors_key)
+def _close(envs: Sequence[environment.Environment]) -> None:
+  """Closes all of them, though one of them raises."""
+  with contextlib.ExitStack() as stack:
+    for env in envs:
+      stack.callback(env.close)
 
 
 def _resume(
@@ -117,10 +115,28 @@ def _resume(
   envs: Sequence[environment.Environment],
   run: run_state.RunState,
   saved: checkpoint.Flat,
-  devices: Sequence[Any],
+  devices: Sequence[jax.Device],
 ) -> run_state.RunState:
   """Returns the run that was saved; `run` gives it its structure."""
   core_state = agent.initial_state(config.envs_per_actor)
   carries = [actor.carry_template(env, core_state) for env in envs]
   run = run_state.restore(saved, run, carries, config.lag)
   return run._replace(train_state=learner.replicate(run.train_state, devices))
+
+
+def _resume_replay(
+  config: config_lib.Config,
+  agent: agent_lib.Agent,
+  env: environment.Environment,
+  saved: checkpoint.Flat,
+  device: jax.Device,
+) -> replay.ReplayBuffer | None:
+  """Returns the replay buffer that was saved, if the run has one."""
+  template = builders.zero_trajectory(config, agent, env)
+  contents = run_state.restore_replayed(saved, template, device)
+  num_updates = int(saved['statistics/num_updates'])
+  if config.replay_fraction and num_updates and not contents:
+    raise checkpoint.CheckpointError(
+      f'The checkpoint of update {num_updates} holds no replay buffer.'
+    )
+  return builders.make_replay_buffer(config, contents, num_updates)

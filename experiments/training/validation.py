@@ -1,17 +1,18 @@
-"""What a run cannot be is rejected before anything is made.
+"""Rejects configurations that no run can have.
 
-Every field by itself is checked by `config.check_fields`; here is checked how
-they go together.
+`check_fields` looks at each field alone, `validate` at all of them together.
 """
 
+import dataclasses
 import math
+from typing import Any
 
 from experiments import config as config_lib
 
 
 def validate(config: config_lib.Config, num_devices: int) -> None:
   """Raises a ConfigError of one sentence if no run can have these settings."""
-  config_lib.check_fields(config)
+  check_fields(config)
   if config.replay_fraction:
     _check_replay(config)
   elif config.batch_size % config.envs_per_actor:
@@ -30,6 +31,30 @@ def validate(config: config_lib.Config, num_devices: int) -> None:
     raise config_lib.ConfigError(
       f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
       f'{per_device} unrolls of a device.'
+    )
+
+
+def check_fields(config: config_lib.Config) -> None:
+  """Raises a ConfigError for a value of another type, or one out of range."""
+  for field in dataclasses.fields(config_lib.Config):
+    value = getattr(config, field.name)
+    _check_type(value, field)
+    bounds, choices = field.metadata['bounds'], field.metadata['choices']
+    if bounds and not bounds[0] <= value <= bounds[1]:
+      raise config_lib.ConfigError(
+        f'--{field.name}={value} is not in [{bounds[0]}, {bounds[1]}].'
+      )
+    if choices and value not in choices:
+      near = config_lib.did_you_mean(value, choices)
+      raise config_lib.ConfigError(f'Unknown --{field.name}={value}.{near}')
+
+
+def _check_type(value: Any, field: dataclasses.Field) -> None:
+  """Flags have their types; what a notebook hands over may not."""
+  kinds = (int, float) if field.type is float else (field.type,)
+  if type(value) not in kinds:
+    raise config_lib.ConfigError(
+      f'{field.name}={value!r} is not of type {field.type.__name__}.'
     )
 
 

@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from agents import learner
-from agents import trajectory
 from experiments import config as config_lib
 from experiments.debugging import findings
 from experiments.debugging import flight_recorder
 from experiments.debugging import nonfinite
 from experiments.records import config_json
+from experiments.training import builders
 from experiments.training import checkpoint
 from experiments.training import setup as setup_lib
 
@@ -54,12 +54,10 @@ def read(file: pathlib.Path) -> Flight:
   ) as error:
     raise config_lib.ConfigError(f'{file} is not a flight record.') from error
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=1)
-  with contextlib.closing(setup_lib.make_setup(one)) as setup:
-    row = trajectory.first_row(setup.envs[0].reset())
+  with contextlib.closing(setup_lib.make_setup(one, shapes_only=True)) as setup:
+    rollout = builders.zero_trajectory(one, setup.agent, setup.envs[0])
   template = flight_recorder.Inputs(
-    setup.run.train_state,
-    _trajectory_template(row, setup.agent.initial_state(1)),
-    0.0,
+    setup.run.train_state, jax.tree.map(_of_any_size, rollout), 0.0
   )
   try:
     inputs = [
@@ -84,15 +82,6 @@ def recompute(flight: Flight) -> findings.Finding | None:
   return nonfinite.first_nonfinite(flight.update, *flight.inputs[-1])
 
 
-def _trajectory_template(
-  row: trajectory.Row, core_state: Any
-) -> trajectory.Trajectory:
-  """Of any length and size: rows `[D, T+1, B, ...]`, cores `[D, B, ...]`."""
-
-  def with_axes(number):
-    return lambda x: np.zeros((0,) * (np.ndim(x) + number), np.asarray(x).dtype)
-
-  return trajectory.Trajectory(
-    jax.tree.map(with_axes(2), row),
-    jax.tree.map(with_axes(1), core_state),
-  )
+def _of_any_size(x: np.ndarray) -> np.ndarray:
+  """Returns a template for `x` of any length and width, on any device."""
+  return np.zeros((0,) * (x.ndim + 1), x.dtype)
