@@ -94,7 +94,7 @@ def fixed_point(
 def _targets(
   correction, settings, log_rhos, rewards, log_probs, values, bootstrap_value
 ):
-  """Returns v_s of each path's first step, `[P]`; compiled once for all MDPs."""
+  """Returns v_s of the first step of each path, `[P]`; compiled but once."""
   returns = corrections.targets_and_advantages(
     correction,
     log_rhos,
