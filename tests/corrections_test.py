@@ -13,7 +13,7 @@ T, B = 7, 5
 SETTINGS = dict(
   clip_rho_threshold=0.7,
   clip_c_threshold=0.6,
-  clip_pg_rho_threshold=1.5,
+  clip_pg_rho_threshold=0.8,
   lambda_=0.9,
 )
 UNCORRECTED = ('one_step', 'epsilon', 'none')

@@ -153,6 +153,14 @@ def test_a_buffer_resumes_where_it_was_saved():
     jax.tree.map(np.testing.assert_array_equal, old.trajectory, new.trajectory)
 
 
+def test_a_batch_is_sampled_by_its_own_number():
+  before, new = make_trajectory(0), make_trajectory(1)
+  buffer = replay.ReplayBuffer(settings(), (before,), num_updates=7)
+  sampled = buffer.add_and_sample([new])
+  expected = replay.sample((before, new), 7, settings())
+  np.testing.assert_array_equal(numbers(sampled), numbers(expected))
+
+
 def test_the_buffer_holds_its_contents_for_a_checkpoint_and_no_longer():
   buffer = replay.ReplayBuffer(settings(), (make_trajectory(99),), 7)
   assert len(buffer.state(7)) == 1
