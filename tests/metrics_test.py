@@ -194,6 +194,13 @@ def test_a_run_with_other_metrics_is_not_continued(
   log_updates(tmp_path, state, [stopped_after + 1], **before)
 
 
+def test_what_an_update_says_of_itself_has_no_column(tmp_path):
+  itself = dict(finite=True, steps=160.0)
+  log_updates(tmp_path, metrics_lib.initial(), range(1, 3), **itself)
+  (row,) = metrics_csv.read(tmp_path / 'metrics.csv')
+  assert tuple(row) == metrics_csv.COLUMNS
+
+
 def test_the_last_row_of_a_resumed_run_needs_no_update(tmp_path):
   state = log_updates(tmp_path, metrics_lib.initial(), [1, 2, 3])
   config = config_lib.from_preset('catch', log_updates=2)

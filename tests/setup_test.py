@@ -149,6 +149,8 @@ def test_a_saved_setup_is_the_same_once_more():
   flat = checkpoint.flatten(run_state.pack(run, buffer))
   resumed = setup_lib.make_setup(config, flat)
   assert resumed.run.num_updates == 3 and resumed.run.num_frames == 100
+  for leaf in jax.tree.leaves(resumed.run.train_state):
+    assert leaf.devices() == set(jax.local_devices())
   again = checkpoint.flatten(run_state.pack(resumed.run, resumed.replay_buffer))
   assert flat.keys() == again.keys()
   # The names of a checkpoint never change: older ones must be resumed.
