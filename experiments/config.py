@@ -38,7 +38,7 @@ def _field(
   """Declares a setting.
 
   Args:
-    default: its value, and so its type.
+    default: its value where neither a preset nor a flag gives one.
     help_text: for --help.
     bounds: the least and the greatest value of a number.
     choices: all values of a text, if it is not free.

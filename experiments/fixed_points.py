@@ -36,18 +36,19 @@ class Case(NamedTuple):
 
 def make_cases() -> list[Case]:
   """Returns every correction, and V-trace without clipping besides."""
-  rows = corrections.CORRECTIONS.values()
-  styles = itertools.cycle(_STYLES)
-  first, *others = (
+  rows = corrections.CORRECTIONS
+  cases = [
     Case(row, f'C{i}{style}')
-    for i, (row, style) in enumerate(zip(rows, styles))
-  )
-  unclipped = first.correction._replace(
-    label=f'{first.correction.label}, no clipping',
+    for i, (row, style) in enumerate(
+      zip(rows.values(), itertools.cycle(_STYLES))
+    )
+  ]
+  unclipped = rows['vtrace']._replace(
+    label=f'{rows["vtrace"].label}, no clipping',
     clips_values=False,
     clips_pg=False,
   )
-  return [first, Case(unclipped, f'C{len(rows)}-'), *others]
+  return [cases[0], Case(unclipped, f'C{len(rows)}-'), *cases[1:]]
 
 
 def errors(

@@ -40,8 +40,13 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
   """Runs a whole training, or the rest of one, recorded in its log directory.
 
   Raises:
-    ConfigError: if the configuration cannot be, before anything is written.
+    ConfigError: if the configuration cannot be, before anything is written; or
+      if the run was recorded with other columns, after its first update.
     Stopped: after SIGINT or SIGTERM, with a checkpoint written.
+    NonFiniteError: after an update that is not finite.
+    RuntimeError: if an actor failed.
+    Timeout: if an actor or the learner waited too long.
+    CheckpointError: if a checkpoint cannot be written, or none can be read.
   """
   validation.validate(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):

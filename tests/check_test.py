@@ -22,6 +22,7 @@ from experiments import config as config_lib
 from experiments.checking import recording_env
 from experiments.checking import results as results_lib
 from tests import running
+from vtrace import corrections
 from vtrace import losses
 from vtrace import targets
 
@@ -249,6 +250,16 @@ def miscounted_returns(monkeypatch):
 def miscounted_frames(monkeypatch):
   right = actor._num_transitions
   monkeypatch.setattr(actor, '_num_transitions', lambda t: right(t) + 1)
+
+
+def test_a_correction_of_ones_own_is_judged_by_its_own_row(monkeypatch):
+  half = corrections.Correction(
+    'half',
+    lambda log_rhos: 0.5 * jnp.exp(log_rhos),
+    lambda log_rhos, _: 0.25 * jnp.exp(log_rhos),
+  )
+  monkeypatch.setitem(corrections.CORRECTIONS, 'none', half)
+  assert not failing(use_lstm=False, correction='none')
 
 
 def test_thresholds_that_do_nothing_are_caught(monkeypatch):

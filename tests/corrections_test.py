@@ -180,3 +180,25 @@ def test_shapes_are_checked(name):
   inputs, log_pi = make_inputs()
   with pytest.raises(AssertionError):
     correct(name, *inputs[:4], inputs[4][1:], target_log_probs=log_pi)
+
+
+def test_without_clipping_nothing_overflows_past_a_discount_of_zero():
+  unclipped = corrections.CORRECTIONS['vtrace']._replace(
+    clips_values=False, clips_pg=False
+  )
+  inputs, log_pi = make_inputs()
+  inputs[0][:] = 100.0  # A weight that is infinite in float32.
+  inputs[1][:] = 0.0
+  inputs[2][:] = inputs[3]  # So that there is no temporal difference.
+  returns = corrections.targets_and_advantages(
+    unclipped, *inputs, target_log_probs=log_pi
+  )
+  expected = vtrace.from_importance_weights(
+    *inputs,
+    clip_rho_threshold=None,
+    clip_c_threshold=None,
+    clip_pg_rho_threshold=None,
+  )
+  for ours, theirs in zip(returns, expected, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+    assert np.isfinite(ours).all()

@@ -164,6 +164,14 @@ def test_what_is_no_record_is_refused(contents, tmp_path):
     recompute.main([])
 
 
+def test_a_record_of_another_version_names_its_settings(tmp_path):
+  config = json.dumps({'env': 'Catch', 'of_tomorrow': 1})
+  file = tmp_path / 'flight.npz'
+  np.savez(file, config=np.array(config), num_updates=0, num_inputs=0)
+  with pytest.raises(config_lib.ConfigError, match='of_tomorrow'):
+    recompute.main([str(file)])
+
+
 def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   config = running.config_for(num_actors=1, unroll_length=3)
   setup = setup_lib.make_setup(config)

@@ -222,3 +222,11 @@ def test_sums_of_other_diagnostics_are_not_added(tmp_path):
     pytest.raises(config_lib.ConfigError, match='off_policy/skew'),
   ):
     logger.log(progress)
+
+
+@pytest.mark.parametrize('name', ('kl', 'num_episodes', 'policy_lag'))
+def test_a_metric_with_the_name_of_another_column_is_rejected(name):
+  progress = make_progress(1, [1.0], loss=2.0, **{name: 3.0})
+  state = add(metrics_lib.initial(), progress, 3.0)
+  with pytest.raises(ValueError, match=name):
+    metrics_lib.row(state, num_actors=1)

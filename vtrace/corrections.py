@@ -6,14 +6,14 @@ the weight of grad log pi:
 
               value targets                   grad log pi
     vtrace    min(rho_bar, w), min(c_bar, w)  min(pg_rho_bar, w)
-    one_step  1: n-step returns               min(pg_rho_bar, w)
+    one_step  1                               min(pg_rho_bar, w)
     epsilon   1                               pi / (pi + 1e-6)
     none      1                               1
 
 The advantage that is weighted is r_s + gamma_s v_{s+1} - V(x_s) in all of them.
 A step whose action was ignored, log w_t = -inf, has a weight of zero in all of
-them. An n-step return is that of the whole unroll, equation 2; lambda mixes it
-with shorter ones in all of them.
+them. With weights of 1 the targets are n-step returns, those of the whole
+unroll (equation 2); lambda mixes them with shorter ones in all of them.
 
 With V-trace the value function that is learnt is that of pi_rho_bar (equation
 3), with the others that of mu: they differ as soon as the policies do.
@@ -80,18 +80,16 @@ def targets_and_advantages(
   Raises:
     AssertionError: if the shapes do not agree.
   """
+  if not correction.clips_values:
+    clip_rho_threshold = clip_c_threshold = None
+  if not correction.clips_pg:
+    clip_pg_rho_threshold = None
   value_weights = correction.value_weights(log_rhos)
   pg_weights = correction.pg_weights(log_rhos, target_log_probs)
-  rhos, cs = value_weights, value_weights
-  if correction.clips_values:
-    rhos = targets.clip(value_weights, clip_rho_threshold)
-    cs = targets.clip(value_weights, clip_c_threshold)
-  if correction.clips_pg:
-    pg_weights = targets.clip(pg_weights, clip_pg_rho_threshold)
   return targets.from_weights(
-    rhos,
-    lambda_ * cs,
-    pg_weights,
+    targets.clip(value_weights, clip_rho_threshold),
+    lambda_ * targets.clip(value_weights, clip_c_threshold),
+    targets.clip(pg_weights, clip_pg_rho_threshold),
     discounts,
     rewards,
     values,

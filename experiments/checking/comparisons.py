@@ -44,7 +44,7 @@ def compare_arguments(
   view: learner_view.View,
   expected: recording_env.Record,
 ) -> Deviations:
-  """Step t of the loss, and what followed the action of step t."""
+  """Compares step t of the loss with what followed the action of step t."""
   arguments = view.arguments
   follows = expected.step_type[1:] != recording_env.FIRST
   clip = builders.reward_clipping(config)
@@ -110,9 +110,11 @@ def targets(
     values: V, `[T+1, N]`.
     expected: what was seen, `[T+1, N]`.
   """
-  clips = corrections.CORRECTIONS[config.correction].clips_values
-  rho = min(1.0, config.clip_rho_threshold) if clips else 1.0
-  c = min(1.0, config.clip_c_threshold) if clips else 1.0
+  correction = corrections.CORRECTIONS[config.correction]
+  rho = c = float(correction.value_weights(np.zeros([])))
+  if correction.clips_values:
+    rho = min(rho, config.clip_rho_threshold)
+    c = min(c, config.clip_c_threshold)
   rewards = np.asarray(builders.reward_clipping(config)(expected.reward))
   vs, advantages = np.array(values), np.zeros_like(values[1:])
   for t in reversed(range(len(advantages))):

@@ -42,7 +42,7 @@ def read(file: pathlib.Path) -> Flight:
   try:
     with np.load(file) as arrays:
       flat = dict(arrays)
-    config = config_json.parse(json.loads(str(flat['config'])))
+    values = json.loads(str(flat['config']))
     num_updates, num_inputs = int(flat['num_updates']), int(flat['num_inputs'])
   except (
     EOFError,
@@ -53,6 +53,7 @@ def read(file: pathlib.Path) -> Flight:
     zipfile.BadZipFile,
   ) as error:
     raise config_lib.ConfigError(f'{file} is not a flight record.') from error
+  config = config_json.parse(values)
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=1)
   with contextlib.closing(setup_lib.make_setup(one, shapes_only=True)) as setup:
     rollout = builders.zero_trajectory(one, setup.agent, setup.envs[0])

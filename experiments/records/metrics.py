@@ -93,12 +93,11 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
     sums.pop(name, None)
   with jax.debug_nans(False):  # NaN is what cannot be told.
     of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
-  means = {name: x / interval.num_updates for name, x in sums.items()}
+  means = {name: float(x / interval.num_updates) for name, x in sums.items()}
   seconds = state.seconds - interval.first_second
   frames = state.num_frames - interval.first_frame
-  return {
+  of_run = {
     **jax.tree.map(np.asarray, of_corrections),
-    **{name: float(x) for name, x in means.items()},
     **summary(state)._asdict(),
     'frames_per_second': frames / max(seconds, 1e-9),
     'episode_return': _mean(interval.episode_returns),
@@ -109,6 +108,10 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
     'learner_wait_seconds': interval.learner_wait_seconds,
     'actor_wait_seconds': interval.actor_wait_seconds / num_actors,
   }
+  taken = means.keys() & of_run.keys()
+  if taken:
+    raise ValueError(f'An update measures {taken}: columns that a row has.')
+  return of_run | means
 
 
 def next_interval(state: State) -> State:

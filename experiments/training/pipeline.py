@@ -117,10 +117,13 @@ def _join(
 ) -> None:
   """Waits for the actors to end, and closes their environments."""
   deadline = time.monotonic() + _JOIN_SECONDS
-  for thread, env in zip(threads, envs, strict=True):
-    if thread.ident is not None:  # It was started.
-      thread.join(max(0.0, deadline - time.monotonic()))
-    if thread.is_alive():
-      logging.error('%s is stuck in its environment; left behind.', thread.name)
-    else:
-      env.close()
+  with contextlib.ExitStack() as stack:  # All are closed, though one raises.
+    for thread, env in zip(threads, envs, strict=True):
+      if thread.ident is not None:  # It was started.
+        thread.join(max(0.0, deadline - time.monotonic()))
+      if thread.is_alive():
+        logging.error(
+          '%s is stuck in its environment; left behind.', thread.name
+        )
+      else:
+        stack.callback(env.close)

@@ -23,10 +23,10 @@ from experiments.training import checkpoint
 from experiments.training import run_state
 from experiments.training import validation
 
-# (train state, trajectory, learning rate) -> (train state, metrics).
-# Of one device's part of a batch, `[T+1, B, ...]`, inside of a mapped axis:
+# (train state, trajectory `[T+1, B, ...]`, learning rate) -> (train state,
+# metrics), for one device's part of a batch, inside a mapped axis.
 PureUpdate = Callable[..., tuple[learner.TrainState, learner.Metrics]]
-# of a whole batch, `[D, T+1, B, ...]`:
+# The same for a whole batch, `[D, T+1, B, ...]`, compiled.
 Update = Callable[..., tuple[learner.TrainState, learner.Metrics]]
 
 

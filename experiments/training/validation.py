@@ -59,7 +59,7 @@ def _check_type(value: Any, field: dataclasses.Field) -> None:
 
 
 def _check_replay(config: config_lib.Config) -> None:
-  """New unrolls are whole rollouts; what is replayed must be kept."""
+  """Raises a ConfigError if new and replayed unrolls make no batch."""
   new = config.batch_size * (1 - config.replay_fraction)
   if not new or not math.isclose(new, round(new)):
     raise config_lib.ConfigError(
