@@ -69,6 +69,14 @@ def test_closing_goes_on_though_one_environment_raises():
   assert [env.closed for env in envs] == [1, 1, 1]
 
 
+def test_a_run_that_ends_closes_all_environments_though_one_raises():
+  envs = [StuckCatch(2, 0), ClosingCatch(2, 1)]
+  setup = running.make_setup(envs)
+  with pytest.raises(OSError, match='stuck'), running.acting(setup):
+    pass
+  assert [env.closed for env in envs] == [1, 1]
+
+
 # A checkpoint of this, and nothing else.
 TORN = {'statistics/num_updates': np.array(5)}
 
