@@ -22,10 +22,11 @@ def make_agent():
   )
 
 
-def take_rollouts(key, count, get_params=None, act=None):
+def rollouts_of(key, get_params=None, act=None):
+  """Returns the endless rollouts of an actor on Catch: T = 5, B = 16."""
   agent = make_agent()
   params = jax.jit(agent.init)(jax.random.key(0))
-  rollouts = actor.rollouts(
+  return actor.rollouts(
     catch.Catch(16, seed=0),
     act or actor.make_act(agent),
     get_params or (lambda: (0, params)),
@@ -34,7 +35,11 @@ def take_rollouts(key, count, get_params=None, act=None):
     unroll_length=5,
     actor_id=0,
   )
-  return list(itertools.islice(rollouts, count))
+
+
+def take_rollouts(key, count, get_params=None, act=None):
+  """Returns the first `count` rollouts."""
+  return list(itertools.islice(rollouts_of(key, get_params, act), count))
 
 
 def actions(rollouts):
@@ -146,8 +151,55 @@ def test_an_actor_ends_when_there_are_no_parameters_to_come():
   assert [r.version for r in rollouts] == [0, 1]
 
 
-def test_waiting_is_timed(monkeypatch):
-  clock = itertools.count(step=10.0)  # It is asked before and after each wait.
-  monkeypatch.setattr(actor.time, 'monotonic', lambda: next(clock))
-  rollouts = take_rollouts(jax.random.key(0), 2)
-  assert [r.wait_seconds for r in rollouts] == [10.0, 10.0]
+def test_wait_seconds_cover_parameters_and_the_queue_but_not_acting(
+  monkeypatch,
+):
+  now = 0.0
+  monkeypatch.setattr(actor.time, 'monotonic', lambda: now)
+  agent = make_agent()
+  params = jax.jit(agent.init)(jax.random.key(0))
+  compiled = actor.make_act(agent)
+
+  def get_params():
+    nonlocal now
+    now += 1.0
+    return 0, params
+
+  def act(*arguments):
+    nonlocal now
+    now += 100.0
+    return compiled(*arguments)
+
+  waits = []
+  for rollout in rollouts_of(jax.random.key(0), get_params, act):
+    waits.append(rollout.wait_seconds)
+    if len(waits) == 3:
+      break
+    now += 10.0  # The queue is full: `put` returns only now.
+  assert waits == [1.0, 11.0, 11.0]
+
+
+def test_no_key_is_used_twice():
+  """Each step draws with a key of its own, split off the actor's key."""
+  used = []
+  agent = make_agent()
+
+  def step(params, key, row, core_state):
+    jax.debug.callback(
+      lambda x: used.append(x.tolist()), jax.random.key_data(key)
+    )
+    return agent.step(params, key, row, core_state)
+
+  begin = jax.random.key(3)
+  rollouts = take_rollouts(
+    begin, 3, act=actor.make_act(agent._replace(step=step))
+  )
+  jax.effects_barrier()
+  key, expected, carried = begin, [], []
+  for _ in range(15):
+    key, step_key = jax.random.split(key)
+    expected.append(jax.random.key_data(step_key).tolist())
+    carried.append(jax.random.key_data(key).tolist())
+  assert used == expected
+  states = [jax.random.key_data(r.state.key).tolist() for r in rollouts]
+  assert states == carried[4::5]

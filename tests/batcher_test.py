@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 
+import dm_env
 import numpy as np
 import pytest
 
@@ -41,6 +42,35 @@ def test_prefetch_hands_errors_on():
 
 def test_batches_end_with_the_queue():
   assert not list(batcher.batches(lambda: None, 2, 1))
+
+
+def make_rollout(actor_id, number):
+  """A rollout of T = 3 and B = 4 whose numbers tell it from all others."""
+  rows = trajectory.zero_rows(dm_env.specs.Array((2,), np.float32), 4, 4)
+  return trajectory.Rollout(
+    trajectory=trajectory.Trajectory(rows, ()),
+    actor_id=actor_id,
+    version=10 + number,
+    state=f'state of actor {actor_id} after rollout {number}',
+    wait_seconds=10.0**number,
+    num_transitions=number + 1,
+    episode_returns=[float(number)] * number,
+    episode_lengths=[100 + number] * number,
+  )
+
+
+def test_a_batch_has_the_last_state_of_each_actor_and_sums_of_all_rollouts():
+  rollouts = [make_rollout(*x) for x in ((0, 0), (1, 1), (0, 2), (1, 3))]
+  batch = batcher.stack(rollouts, num_devices=2)
+  assert batch.actors == {
+    0: 'state of actor 0 after rollout 2',
+    1: 'state of actor 1 after rollout 3',
+  }
+  assert batch.num_transitions == 1 + 2 + 3 + 4
+  assert batch.wait_seconds == 1111.0
+  assert list(batch.versions) == [10, 11, 12, 13]
+  assert list(batch.episode_returns) == [1, 2, 2, 3, 3, 3]
+  assert list(batch.episode_lengths) == [101, 102, 102, 103, 103, 103]
 
 
 def test_environments_that_do_not_divide_are_refused():

@@ -202,3 +202,21 @@ def test_without_clipping_nothing_overflows_past_a_discount_of_zero():
   for ours, theirs in zip(returns, expected, strict=True):
     np.testing.assert_array_equal(ours, theirs)
     assert np.isfinite(ours).all()
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_thresholds_and_lambda_default_to_1(name):
+  inputs, log_pi = make_inputs()
+  assert np.any(inputs[0] > 0)  # Some importance weights exceed 1.
+  default = correct(name, *inputs, target_log_probs=log_pi)
+  explicit = correct(
+    name,
+    *inputs,
+    target_log_probs=log_pi,
+    clip_rho_threshold=1.0,
+    clip_c_threshold=1.0,
+    clip_pg_rho_threshold=1.0,
+    lambda_=1.0,
+  )
+  for ours, theirs in zip(default, explicit, strict=True):
+    np.testing.assert_array_equal(ours, theirs)

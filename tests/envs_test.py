@@ -159,6 +159,22 @@ def test_life_loss_is_a_discount_of_0_within_a_whole_game():
   np.testing.assert_array_equal(discount, 1 - over)
 
 
+def test_a_life_won_is_not_a_life_lost(monkeypatch):
+  """A game that grants lives, which few do early: 3, 4, 4, 3, 2, 2."""
+  coming = iter((3, 4, 4, 3, 2, 2))
+  plain = envpool_env.EnvPool._time_step
+
+  def with_lives(self, outcome, observation, info):
+    info['lives'] = np.array([next(coming)], np.int32)
+    return plain(self, outcome, observation, info)
+
+  env = atari.Atari('Breakout-v5', 1, 0)
+  monkeypatch.setattr(envpool_env.EnvPool, '_time_step', with_lives)
+  env.reset()
+  discounts = [env.step(np.zeros([1], np.int32)).discount[0] for _ in range(5)]
+  assert discounts == [1, 1, 0, 0, 1]
+
+
 def test_atari_is_preprocessed_as_the_paper_says():
   env = registry.make('Pong-v5', num_envs=2, seed=0)
   config = env._pool.config

@@ -178,8 +178,13 @@ def test_one_compilation_serves_every_update(caplog):
       assert ('Compiling' in caplog.text) == expected
 
 
-def test_learn_counts_frames_publishes_and_stops():
-  published = []
+@functools.cache
+def one_device_update():
+  return learner.parallelize(make_update(), jax.devices()[:1])
+
+
+def learn(total_frames, publish=lambda version, params: None, **start):
+  """Returns the progress of learning from batches of 30 transitions each."""
   batches = [
     batcher.Batch(
       split(make_batch(i), 1),
@@ -192,17 +197,44 @@ def test_learn_counts_frames_publishes_and_stops():
     )
     for i in range(10)
   ]
-  devices = jax.devices()[:1]
-  steps = list(
+  return list(
     learner.learn(
       initial_state(),
       iter(batches),
-      learner.parallelize(make_update(), devices),
-      lambda version, params: published.append((version, params)),
+      one_device_update(),
+      publish,
       learning_rate=lambda frames: 1.0 / (1 + frames),
       frames_per_step=4,
-      total_frames=300,
+      total_frames=total_frames,
+      **start,
     )
+  )
+
+
+@pytest.mark.parametrize(
+  'total_frames,expected', ((239, 2), (240, 2), (241, 3)), ids=str
+)
+def test_learning_ends_at_the_update_that_reaches_total_frames(
+  total_frames, expected
+):
+  assert len(learn(total_frames)) == expected
+
+
+def test_learning_continues_from_the_counters_of_a_checkpoint():
+  steps = learn(300, num_updates=7, num_frames=70)
+  assert [s.num_updates for s in steps] == [8, 9]
+  assert [s.num_frames for s in steps] == [190, 310]
+  np.testing.assert_allclose(
+    [s.learning_rate for s in steps], [1 / 71, 1 / 191]
+  )
+  np.testing.assert_array_equal([s.policy_lags for s in steps], [[8, 7]] * 2)
+  assert not learn(300, num_updates=3, num_frames=300)
+
+
+def test_learn_counts_frames_publishes_and_stops():
+  published = []
+  steps = learn(
+    300, lambda version, params: published.append((version, params))
   )
   assert [s.num_frames for s in steps] == [120, 240, 360]
   assert [s.num_updates for s in steps] == [1, 2, 3]

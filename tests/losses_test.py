@@ -146,3 +146,30 @@ def test_the_diagnostics_are_of_the_steps_that_weigh():
   )[1]['off_policy']
   assert tight['rho_clipped'] == np.sum(above > 1.5)
   assert tight['c_clipped'] == np.sum(above > 0.7)
+
+
+def test_entropy_is_masked_by_episode_ends_and_by_nothing_else():
+  x = make_inputs()
+  x['mask'] = x['mask'].at[2, 1].set(False)
+  # An action that the target policy cannot take has an importance weight of 0,
+  # but the policy in that state still earns its entropy bonus.
+  x['target_log_probs'] = x['target_log_probs'].at[3, 0].set(-jnp.inf)
+  gradient = jax.grad(lambda e: loss(**(x | {'entropy': e}))[0])(x['entropy'])
+  expected = np.full([T, B], -0.01, np.float32)
+  expected[2, 1] = 0.0
+  np.testing.assert_allclose(gradient, expected)
+
+
+def test_thresholds_and_lambda_default_to_1():
+  x = make_inputs()
+  x['behaviour_log_probs'] -= 1.0  # Many importance weights exceed 1.
+  np.testing.assert_array_equal(
+    loss(**x)[0],
+    loss(
+      **x,
+      clip_rho_threshold=1.0,
+      clip_c_threshold=1.0,
+      clip_pg_rho_threshold=1.0,
+      lambda_=1.0,
+    )[0],
+  )

@@ -193,3 +193,19 @@ def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
   heads = [dtypes for dtypes in used if dtypes == ('float32', 'float32')]
   assert len(heads) == 2 and len(used) > 5
   assert set(used) == {('float32', 'float32'), ('bfloat16', 'bfloat16')}
+
+
+def test_token_k_reads_row_k_minus_1_of_the_embedding():
+  """So all of the 1,000 buckets have a row of their own, and padding none."""
+  torso = hk.without_apply_rng(hk.transform(torsos.instruction_torso))
+  tokens = jnp.array([[1, 500, torsos.NUM_BUCKETS]])
+  params = torso.init(jax.random.key(0), tokens)
+  (name,) = (name for name in params if 'embed' in name)
+  table = params[name]['embeddings']
+  assert table.shape == (1000, 20)
+
+  def output(table):
+    return jnp.sum(torso.apply(params | {name: {'embeddings': table}}, tokens))
+
+  reached = np.any(np.asarray(jax.grad(output)(table)) != 0, axis=1)
+  assert list(np.flatnonzero(reached)) == [0, 499, 999]

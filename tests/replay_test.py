@@ -113,6 +113,8 @@ def test_samples_follow_from_seed_and_number():
 
   assert draw(5, 3) == draw(5, 3)
   assert draw(5, 3) != draw(6, 3) and draw(5, 3) != draw(5, 4)
+  # Nor from their sum or product: the batches of two seeds have no overlap.
+  assert draw(5, 3) != draw(4, 4) and draw(5, 3) != draw(3, 5)
 
 
 def test_an_empty_buffer_cannot_be_sampled_from():

@@ -108,6 +108,7 @@ def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
     dict(use_lstm=True),
     dict(use_lstm=True, lag=3, num_actors=5),
     dict(replay_fraction=0.5, replay_capacity=40, num_actors=2),
+    dict(num_actors=1, batch_size=12),  # Three rollouts of one actor a batch.
   ),
   ids=str,
 )

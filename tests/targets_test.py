@@ -226,14 +226,18 @@ def test_from_logits_takes_the_actions_weights(shape):
     p = np.exp(logits) / np.sum(np.exp(logits), -1, keepdims=True)
     return np.log(np.take_along_axis(p, actions[..., None], -1)[..., 0])
 
-  expected = reference.vtrace(
-    log_prob(pi) - log_prob(mu), *rest, clip_c_threshold=0.7, lambda_=0.9
+  different = dict(
+    clip_rho_threshold=0.9,
+    clip_c_threshold=0.7,
+    clip_pg_rho_threshold=1.3,
+    lambda_=0.8,
   )
-  actual = vtrace.from_logits(
-    mu, pi, actions, *rest, clip_c_threshold=0.7, lambda_=0.9
-  )
-  for a, e in zip(actual, expected, strict=True):
-    np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
+  ones = dict(clip_rho_threshold=1.0, clip_c_threshold=1.0)
+  for passed, meant in ((different, different), ({}, ones)):
+    expected = reference.vtrace(log_prob(pi) - log_prob(mu), *rest, **meant)
+    actual = vtrace.from_logits(mu, pi, actions, *rest, **passed)
+    for a, e in zip(actual, expected, strict=True):
+      np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
 
 
 def test_from_logits_masked_actions_give_no_nan_gradients_included():
