@@ -1,20 +1,21 @@
 """The parts of a run are made from the numbers of its configuration."""
 
 import dataclasses
-import inspect
 import itertools
 import math
 import threading
 
+import dm_env
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from agents import agent as agent_lib
-from agents import learner
-from agents import optimizer as optimizer_lib
 from agents import parameter_store
-from agents import trajectory_queue
+from agents import polling
+from agents import trajectory
+from agents.networks import frame_stack
 from envs import catch
 from experiments import config as config_lib
 from experiments.records import hardware
@@ -41,19 +42,6 @@ def test_every_actor_has_a_key_of_its_own():
   assert np.any(a != b)
 
 
-def called_with(function, monkeypatch, module, name):
-  """The arguments by name that `module.name` gets from `function()`."""
-  signature = inspect.signature(getattr(module, name))
-  calls = []
-
-  def spy(*args, **kwargs):
-    calls.append(signature.bind(*args, **kwargs).arguments)
-
-  monkeypatch.setattr(module, name, spy)
-  function()
-  return calls[0]
-
-
 # All different, so that no two can be exchanged unseen.
 CONFIG = config_lib.Config(
   discount=0.91,
@@ -78,46 +66,90 @@ CONFIG = config_lib.Config(
 )
 
 
-def test_the_loss_has_the_runs_costs_and_thresholds():
-  loss = builders.make_loss(CONFIG)
-  assert loss.func is vtrace.impala_loss
-  names = (
-    'baseline_cost',
-    'entropy_cost',
-    'clip_rho_threshold',
-    'clip_c_threshold',
-    'clip_pg_rho_threshold',
-    'lambda_',
-  )
-  expected = {name: getattr(CONFIG, name) for name in names}
-  assert loss.keywords == expected | dict(
-    correction=vtrace.corrections.CORRECTIONS['one_step']
+def random_loss_inputs(seed=0):
+  """Returns off-policy inputs of the loss: T = 6, B = 4, one step masked."""
+  rng = np.random.default_rng(seed)
+  normal = lambda *shape: np.float32(rng.normal(size=shape))
+  mask = np.ones([6, 4], bool)
+  mask[2, 1] = False
+  return dict(
+    behaviour_log_probs=-1 - np.abs(normal(6, 4)),
+    target_log_probs=-np.abs(normal(6, 4)),
+    entropy=np.abs(normal(6, 4)),
+    values=normal(6, 4),
+    bootstrap_value=normal(4),
+    rewards=normal(6, 4),
+    discounts=np.full([6, 4], 0.9, np.float32),
+    mask=mask,
   )
 
 
 @pytest.mark.parametrize('name', vtrace.corrections.CORRECTIONS)
-def test_the_correction_is_the_named(name):
-  loss = builders.make_loss(dataclasses.replace(CONFIG, correction=name))
-  row = vtrace.corrections.CORRECTIONS[name]
-  assert loss.keywords['correction'] is row
+def test_the_loss_is_that_of_the_runs_costs_correction_and_thresholds(name):
+  inputs = random_loss_inputs()
+  config = dataclasses.replace(CONFIG, correction=name)
+  expected, _ = vtrace.impala_loss(
+    **inputs,
+    baseline_cost=0.2,
+    entropy_cost=0.03,
+    correction=vtrace.corrections.CORRECTIONS[name],
+    clip_rho_threshold=1.4,
+    clip_c_threshold=1.5,
+    clip_pg_rho_threshold=1.6,
+    lambda_=0.7,
+  )
+  assert builders.make_loss(config)(**inputs)[0] == expected
+
+
+@pytest.mark.parametrize(
+  'change',
+  (
+    dict(baseline_cost=0.4),
+    dict(entropy_cost=0.06),
+    dict(clip_rho_threshold=math.inf),
+    dict(clip_c_threshold=math.inf),
+    dict(clip_pg_rho_threshold=math.inf),
+    dict(lambda_=0.9),
+  ),
+  ids=str,
+)
+def test_every_number_of_the_loss_changes_it(change):
+  inputs = random_loss_inputs()
+  config = dataclasses.replace(CONFIG, correction='vtrace')
+  other = dataclasses.replace(config, **change)
+  assert (
+    builders.make_loss(config)(**inputs)[0]
+    != builders.make_loss(other)(**inputs)[0]
+  )
 
 
 @pytest.mark.parametrize('name', [n for n in dir(CONFIG) if 'threshold' in n])
-def test_an_infinite_threshold_is_none(name):
-  config = dataclasses.replace(CONFIG, **{name: math.inf})
-  assert builders.make_loss(config).keywords[name] is None
+def test_an_infinite_threshold_clips_nothing(name):
+  inputs = random_loss_inputs()
+  inputs['behaviour_log_probs'] -= 100.0  # Weights overflow unless clipped.
+  config = dataclasses.replace(CONFIG, correction='vtrace')
+  clipped = builders.make_loss(config)(**inputs)[0]
+  config = dataclasses.replace(config, **{name: math.inf})
+  unclipped = builders.make_loss(config)(**inputs)[0]
+  assert np.isfinite(clipped) and abs(clipped) < 1e6
+  assert not abs(unclipped) < 1e6
 
 
-def test_the_update_has_the_runs_numbers(monkeypatch):
-  made = called_with(
-    lambda: builders.make_update(CONFIG, 'agent', 'optimizer'),
-    monkeypatch,
-    learner,
-    'make_update',
-  )
-  assert made['agent'] == 'agent' and made['optimizer'] == 'optimizer'
-  assert made['discount'] == 0.91 and made['unrolls_per_pass'] == 4
-  assert made['clip_rewards'](np.float32(-3.0)) == -1.0
+def direction(optimizer, scale):
+  """Returns the optimiser's first direction for a gradient of [scale, 0]."""
+  params = jnp.zeros([2])
+  grads = jnp.array([scale, 0.0])
+  return optimizer.update(grads, optimizer.init(params), params)[0][0]
+
+
+@pytest.mark.parametrize('max_norm', (10.0, math.inf))
+def test_the_optimizer_has_the_runs_numbers(max_norm):
+  config = dataclasses.replace(CONFIG, max_grad_norm=max_norm)
+  optimizer = builders.make_optimizer(config)
+  for scale in (2.0, 30.0):
+    clipped = min(scale, max_norm)
+    expected = clipped / math.sqrt(0.8 + 0.2 * clipped**2 + 0.09)
+    np.testing.assert_allclose(direction(optimizer, scale), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -129,50 +161,67 @@ def test_the_update_has_the_runs_numbers(monkeypatch):
     ('soft_asymmetric_paper', 5 * math.tanh(3)),
   ),
 )
-def test_rewards_are_clipped_as_named(name, clipped, monkeypatch):
-  config = dataclasses.replace(CONFIG, reward_clipping=name)
-  made = called_with(
-    lambda: builders.make_update(config, None, None),
-    monkeypatch,
-    learner,
-    'make_update',
+def test_rewards_are_clipped_as_named(name, clipped):
+  clip = builders.reward_clipping(
+    dataclasses.replace(CONFIG, reward_clipping=name)
   )
-  np.testing.assert_allclose(
-    made['clip_rewards'](np.float32(3.0)), clipped, rtol=1e-5
+  np.testing.assert_allclose(clip(np.float32(3.0)), clipped, rtol=1e-5)
+
+
+def test_a_full_ring_makes_its_actor_wait_until_its_deadline():
+  config = dataclasses.replace(CONFIG, timeout_seconds=0.01)
+  queue = builders.make_queue(config)
+  for actor_id in range(3):
+    for number in range(5):
+      assert queue.put(actor_id, number)
+    with pytest.raises(polling.Timeout):
+      queue.put(actor_id, 5)
+
+
+def parameter_shapes(agent):
+  return jax.tree.map(
+    lambda x: (x.shape, x.dtype), jax.eval_shape(agent.init, jax.random.key(0))
   )
 
 
-@pytest.mark.parametrize('norm,expected', ((10.0, 10.0), (math.inf, None)))
-def test_the_optimizer_has_the_runs_numbers(norm, expected, monkeypatch):
-  config = dataclasses.replace(CONFIG, max_grad_norm=norm)
-  made = called_with(
-    lambda: builders.make_optimizer(config),
-    monkeypatch,
-    optimizer_lib,
-    'rmsprop',
+@pytest.mark.parametrize('use_lstm', (False, True))
+@pytest.mark.parametrize('torso', ('shallow', 'deep'))
+def test_the_agent_is_that_of_its_flags_and_its_env(torso, use_lstm):
+  env = catch.Catch(1, 0)
+  env.observation_spec = lambda: dm_env.specs.Array((84, 84, 1), np.uint8)
+  env.num_stacked = 3
+  config = dataclasses.replace(CONFIG, torso=torso, use_lstm=use_lstm)
+  expected = agent_lib.make_agent(
+    env.observation_spec(),
+    env.action_spec(),
+    torso=torso,
+    use_lstm=use_lstm,
+    num_stacked=3,
   )
-  assert made == dict(decay=0.8, epsilon=0.09, max_grad_norm=expected)
+  made = builders.make_agent(config, env)
+  assert parameter_shapes(made) == parameter_shapes(expected)
+  assert bool(jax.tree.leaves(made.initial_state(2).core_state)) == use_lstm
+  # Settings given by hand replace those of the configuration.
+  made = builders.make_agent(config, env, torso='mlp', num_stacked=1)
+  assert parameter_shapes(made) != parameter_shapes(expected)
+  assert not isinstance(made.initial_state(2), frame_stack.State)
 
 
-def test_the_queue_has_the_runs_numbers(monkeypatch):
-  made = called_with(
-    lambda: builders.make_queue(CONFIG),
-    monkeypatch,
-    trajectory_queue,
-    'TrajectoryQueue',
-  )
-  assert made == dict(num_actors=3, capacity=5, timeout_seconds=77.0, turn=0)
+def test_the_agent_computes_in_the_runs_precision():
+  env = catch.Catch(4, 0)
+  row = trajectory.first_row(env.reset())
 
+  def log_prob(precision):
+    config = running.config_for(precision=precision)
+    agent = builders.make_agent(config, env)
+    params = agent.init(jax.random.key(0))
+    return agent.step(params, jax.random.key(1), row, agent.initial_state(4))[
+      0
+    ].log_prob
 
-def test_the_agent_has_the_runs_network(monkeypatch):
-  made = called_with(
-    lambda: builders.make_agent(CONFIG, catch.Catch(1, 0)),
-    monkeypatch,
-    agent_lib,
-    'make_agent',
-  )
-  assert made['torso'] == 'shallow' and made['use_lstm'] is True
-  assert made['action_spec'].num_values == 3
+  full, half = log_prob('f32'), log_prob('bf16')
+  np.testing.assert_allclose(full, half, atol=0.03)
+  assert np.any(full != half)
 
 
 def test_the_schedule_falls_over_the_runs_frames():
@@ -279,25 +328,3 @@ def test_the_actors_envs_share_the_cores(monkeypatch, num_actors, expected):
   config = running.config_for(num_actors=num_actors)
   builders.make_envs(config, stack_num=4)
   assert asked == [{'num_threads': expected, 'stack_num': 4}] * num_actors
-
-
-def test_the_agent_is_of_its_env_and_its_precision(monkeypatch):
-  env = catch.Catch(1, 0)
-  env.num_stacked = 3
-
-  def make(precision, **settings):
-    config = running.config_for(precision=precision, torso='deep')
-    with monkeypatch.context() as patch:
-      return called_with(
-        lambda: builders.make_agent(config, env, **settings),
-        patch,
-        agent_lib,
-        'make_agent',
-      )
-
-  made = make('f32')
-  assert made['num_stacked'] == 3 and made['torso'] == 'deep'
-  assert made['compute_dtype'] == np.float32
-  made = make('bf16', torso='mlp', num_stacked=1)
-  assert made['num_stacked'] == 1 and made['torso'] == 'mlp'
-  assert made['compute_dtype'] == jax.numpy.bfloat16

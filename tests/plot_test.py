@@ -43,15 +43,18 @@ def panel(fig, title):
   return fig.axes[titles(fig).index(title)]
 
 
+def title_of(column):
+  (title,) = (p.title for p in diagnostics_page.PANELS if p.column == column)
+  return title
+
+
 def test_a_gap_is_drawn_and_a_point_alone_is_a_dot():
   axes = figure.Figure().add_subplot()
   values = np.array([1.0, NAN, 3.0, 4.0, NAN, 6.0])
   style.draw_line(axes, np.arange(6), values, color='C3')
   line, dots = axes.lines
   np.testing.assert_array_equal(line.get_ydata(), values)
-  assert line.get_linestyle() == '-' and dots.get_linestyle() == 'None'
   np.testing.assert_array_equal(dots.get_xydata(), [[0, 1], [5, 6]])
-  assert dots.get_marker() == '.' and dots.get_color() == 'C3'
 
 
 def test_learning_curves_are_means_in_bands(tmp_path):
@@ -64,17 +67,12 @@ def test_learning_curves_are_means_in_bands(tmp_path):
   np.testing.assert_array_equal(several.get_xydata(), [[0, 1], [10, 6]])
   np.testing.assert_array_equal(alone.get_ydata(), [NAN, 5, 6])
   (band,) = axes.collections
-  corners = {tuple(x) for x in band.get_paths()[0].vertices}
-  assert corners == {(0, 0), (0, 2), (10, 4), (10, 8)}
-  assert colors.same_color(band.get_facecolor()[0][:3], several.get_color())
-  assert legend(fig) == ['lag=0 (2 seeds)', 'lag=3 (1 seed)']
-  assert [line.get_color() for line in fig.legends[0].get_lines()] == [
-    several.get_color(),
-    alone.get_color(),
-  ]
-  assert fig.legends[0].get_title().get_text() == (
-    'Catch: mean of the seeds, and their range'
-  )
+  lowest, highest = band.get_paths()[0].get_extents().get_points()
+  assert tuple(lowest) == (0, 0) and tuple(highest) == (10, 8)
+  named = dict(zip(legend(fig), fig.legends[0].get_lines(), strict=True))
+  for name, line in (('lag=0', several), ('lag=3', alone)):
+    (key,) = (key for text, key in named.items() if name in text)
+    assert key.get_color() == line.get_color()
 
 
 def test_one_runs_learning_curve_shows_its_episodes(tmp_path):
@@ -83,10 +81,6 @@ def test_one_runs_learning_curve_shows_its_episodes(tmp_path):
   episodes, mean = fig.axes[0].lines
   np.testing.assert_array_equal(episodes.get_xydata(), [[2, 5]])
   np.testing.assert_array_equal(mean.get_ydata(), [NAN, 1.0, 2.0])
-  assert legend(fig) == [
-    'episodes since last row',
-    'mean of the last episodes',
-  ]
 
 
 def test_a_run_without_rows_is_drawn_without_lines(tmp_path):
@@ -97,7 +91,6 @@ def test_a_run_without_rows_is_drawn_without_lines(tmp_path):
   assert page_png.startswith(b'\x89PNG')
   assert (logdir / 'learning_curve.png').read_bytes() == page_png
   page = diagnostics_page.page(groups_lib.group([runs_lib.read(logdir)]))
-  assert [text.get_text() for text in page.texts] == ['no rows yet']
   assert not page.axes and not page.legends
 
 
@@ -119,30 +112,26 @@ def test_every_column_has_its_panel(tmp_path):
   fig = diagnostics_page.page(read_groups(tmp_path))
   assert {p.column for p in diagnostics_page.PANELS} <= set(metrics_csv.COLUMNS)
   assert titles(fig) == [p.title for p in diagnostics_page.PANELS]
-  assert legend(fig) == ['lag=0 (1 seed)', 'lag=1 (1 seed)']
+  colors_of = {}
   for p in diagnostics_page.PANELS:
     if not p.column.endswith(('_histogram', 'wait_seconds')):
       first, second = panel(fig, p.title).lines[:2]
       np.testing.assert_allclose(first.get_xydata(), [[10, 0.25], [20, 0.5]])
       np.testing.assert_allclose(second.get_xydata(), [[10, 0.5], [20, 1.0]])
-      assert (first.get_color(), second.get_color()) == ('C0', 'C1')
-  scales = {a.get_title() for a in fig.axes if a.get_yscale() == 'log'}
-  assert scales == {
-    'gradient norm',
-    'update norm',
-    'log importance weight, whole run',
-  }
+      colors_of[p.title] = first.get_color(), second.get_color()
+  ((one, other),) = set(colors_of.values())  # The same in every panel.
+  assert one != other
 
 
 def test_seeds_are_averaged_and_waits_are_shares_of_the_interval(tmp_path):
   record(tmp_path / 'a', every_column(1.0), seed=0)
   record(tmp_path / 'b', every_column(3.0), seed=1)
   fig = diagnostics_page.page(read_groups(tmp_path))
-  (entropy,) = panel(fig, 'entropy').lines
+  (entropy,) = panel(fig, title_of('entropy')).lines
   np.testing.assert_allclose(entropy.get_ydata(), [0.5, 1.0])
-  (wait,) = panel(fig, 'learner waiting, of its time').lines
+  (wait,) = panel(fig, title_of('learner_wait_seconds')).lines
   np.testing.assert_allclose(wait.get_ydata(), [1.0 / 4.0, 1.5 / 2.0])
-  (wait,) = panel(fig, 'actors waiting, of their time').lines
+  (wait,) = panel(fig, title_of('actor_wait_seconds')).lines
   np.testing.assert_allclose(wait.get_ydata(), [0.5 / 4.0, 1.0 / 2.0])
 
 
@@ -152,10 +141,10 @@ def test_distributions_are_of_the_whole_run_and_all_seeds(tmp_path):
   rows['policy_lag_histogram'] = ['0 0 0 3', '1']
   record(tmp_path / 'b', rows, seed=1)
   fig = diagnostics_page.page(read_groups(tmp_path))
-  lags = panel(fig, 'policy lag, whole run').patches[-1].get_data()
+  lags = panel(fig, title_of('policy_lag_histogram')).patches[-1].get_data()
   np.testing.assert_allclose(lags.values, np.array([2, 2, 1, 3]) / 8)
   np.testing.assert_allclose(lags.edges, [-0.5, 0.5, 1.5, 2.5, 3.5])
-  log_rhos = panel(fig, 'log importance weight, whole run').patches[-1]
+  log_rhos = panel(fig, title_of('log_rho_histogram')).patches[-1]
   values, edges, _ = log_rhos.get_data()
   np.testing.assert_allclose(values, np.array([1] * 18 + [3]) / 21)
   np.testing.assert_allclose(edges[1:-1], vtrace.LOG_RHO_EDGES)
@@ -165,29 +154,21 @@ def test_an_empty_cell_is_a_gap_of_its_panel(tmp_path):
   rows = every_column(1.0) | {'explained_variance': ['', 0.5], 'kl': ['', '']}
   record(tmp_path / 'run', rows)
   fig = diagnostics_page.page(read_groups(tmp_path))
-  line = panel(fig, 'explained variance').lines[0]
+  line = panel(fig, title_of('explained_variance')).lines[0]
   np.testing.assert_array_equal(line.get_ydata(), [NAN, 0.5])
-  assert 'KL(behaviour || learner)' not in titles(fig)
+  assert title_of('kl') not in titles(fig)
 
 
-def test_what_an_old_run_lacks_is_left_out():
-  old = [RESULTS / 'pong', RESULTS / 'pong_lambda_1']
-  groups = groups_lib.group(runs_lib.read_all(old))
+def test_columns_that_a_run_of_an_older_version_lacks_have_no_panel():
+  groups = groups_lib.group(runs_lib.read_all([RESULTS / 'pong']))
   fig = diagnostics_page.page(groups)
-  assert titles(fig) == [
-    'mean return',
-    'policy lag (updates), mean',
-    'frames per second',
-    'entropy',
-    'gradient norm',
-  ]
   with open(RESULTS / 'pong' / 'metrics.csv', newline='') as file:
-    norms = [float(row['grad_norm']) for row in csv.DictReader(file)]
-  np.testing.assert_array_equal(fig.axes[-1].lines[0].get_ydata(), norms)
-  assert legend(fig) == [
-    'entropy_cost=0.005, lambda_=0.9 (1 seed)',
-    'entropy_cost=0.01, lambda_=1.0 (1 seed)',
-  ]
+    rows = list(csv.DictReader(file))
+  drawn = [p for p in diagnostics_page.PANELS if p.title in titles(fig)]
+  assert drawn and {p.column for p in drawn} < set(rows[0])
+  norms = [float(row['grad_norm']) for row in rows]
+  (line,) = panel(fig, title_of('grad_norm')).lines
+  np.testing.assert_array_equal(line.get_ydata(), norms)
 
 
 def test_a_run_whose_numbers_are_all_zero_has_no_log_scale(tmp_path):
@@ -204,11 +185,9 @@ def test_old_and_new_runs_share_a_page_and_their_colours(tmp_path):
   record(tmp_path / 'new', every_column(1.0), lag=5)
   record(tmp_path / 'old', returns([10, 20], [1.0, 2.0]), lag=0)
   fig = diagnostics_page.page(read_groups(tmp_path))
-  assert [line.get_color() for line in panel(fig, 'mean return').lines] == [
-    'C0',
-    'C1',
-  ]
-  assert [line.get_color() for line in panel(fig, 'entropy').lines] == ['C1']
+  old_run, new_run = panel(fig, title_of('mean_return')).lines
+  (entropy,) = panel(fig, title_of('entropy')).lines
+  assert entropy.get_color() == new_run.get_color() != old_run.get_color()
 
 
 def test_nothing_is_clipped_or_covered(tmp_path):
@@ -249,13 +228,13 @@ def test_the_script_draws_both_pages_and_says_where(tmp_path):
   paths = [out / 'learning_curves.png', out / 'diagnostics.png']
   assert result.stdout.splitlines() == [str(path) for path in paths]
   assert all(path.read_bytes().startswith(b'\x89PNG') for path in paths)
-  assert result.stderr == f'warning: {empty} has no rows yet and is left out.\n'
+  assert result.stderr.startswith('warning: ') and str(empty) in result.stderr
 
 
 def test_the_script_refuses_in_a_line(tmp_path):
   result = run_plot(tmp_path, f'--out={tmp_path / "out"}')
   assert result.returncode == 2 and not result.stdout
-  assert result.stderr.startswith('error: There is no run in')
+  assert result.stderr.startswith('error: ') and str(tmp_path) in result.stderr
   assert result.stderr.count('\n') == 1
 
 
