@@ -1,5 +1,6 @@
 # make train    trains IMPALA on Catch, in seconds; ARGS='--seed=1' adds flags
-# make test     checks style and runs the tests; ARGS='-k vtrace' chooses
+# make test     checks style and runs the fast tests; ARGS='-k vtrace' chooses
+# make test-slow  runs the slow tests: kills, learning, whole studies
 # make install  builds the environment, .venv, alone: exact versions
 # make lock     renews those versions from setup.py (needs uv)
 # make clean    removes the environment
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --upgrade \
   --no-annotate --no-header setup.py --extra build
 
-.PHONY: install train test lock clean
+.PHONY: install train test test-slow lock clean
 
 install: $(VENV)/.installed
 
@@ -21,8 +22,10 @@ train: install
 test: $(VENV)/.tested-with
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 -m 'not alone' $(ARGS)
-	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n 2 -m 'not slow' $(ARGS)
+
+test-slow: $(VENV)/.tested-with
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 lock:
 	$(LOCK) -o requirements.txt

@@ -103,6 +103,7 @@ def ablated(tmp_path_factory):
   return folder, ablation.run(TINIEST, folder, num_processes=2)
 
 
+@pytest.mark.slow
 def test_an_ablation_runs_all_and_draws_them(ablated):
   folder, results = ablated
   wanted = design_lib.trials(TINIEST)
@@ -121,6 +122,7 @@ def test_an_ablation_runs_all_and_draws_them(ablated):
     assert (folder / name).read_bytes().startswith(b'\x89PNG')
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_ended_with_the_same_results(ablated):
   folder, results = ablated
   before = read_all(folder)
@@ -133,13 +135,14 @@ def test_it_goes_on_where_it_ended_with_the_same_results(ablated):
   assert after[gone]['curve'] == before[gone]['curve']
 
 
+@pytest.mark.slow
 def test_a_record_of_another_run_is_refused(ablated):
   folder, _ = ablated
   trial = design_lib.trials(TINIEST)[0]
   other = trial._replace(
     config=dataclasses.replace(trial.config, unroll_length=7)
   )
-  with pytest.raises(config_lib.ConfigError, match='another unroll_length'):
+  with pytest.raises(config_lib.ConfigError, match='different unroll_length'):
     runner.read(other, folder / 'runs')
 
 
@@ -157,7 +160,7 @@ def test_the_tables_say_what_the_runs_came_to():
   lines = [line.split(' | ') for line in page.splitlines()]
   (best,) = [x for x in lines if x[:2] == ['| yes', '1-step']]
   assert best[2].startswith('0.55 [0.55, 0.55]')
-  (gain,) = [x for x in lines if x[1:2] == ['V-trace above none']]
+  (gain,) = [x for x in lines if x[1:2] == ['V-trace minus none']]
   assert gain[2].startswith('0.00 [') and gain[3].startswith('0.20 [')
   assert page.count('| Catch | V-trace |') == 1
 

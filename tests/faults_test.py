@@ -183,6 +183,7 @@ def test_a_run_whose_actor_failed_goes_on(tmp_path, monkeypatch, straight):
 
 
 @pytest.mark.usefixtures('one_device')
+@pytest.mark.slow
 def test_a_run_whose_environment_hangs_ends_at_its_deadline(
   tmp_path, monkeypatch, straight
 ):
@@ -221,6 +222,7 @@ def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
 
 
 @pytest.mark.usefixtures('one_device')
+@pytest.mark.slow
 def test_a_run_whose_disk_is_full_keeps_its_last_checkpoint(
   tmp_path, monkeypatch, straight
 ):
@@ -245,6 +247,7 @@ def test_a_run_whose_disk_is_full_keeps_its_last_checkpoint(
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.parametrize('damage', (comparing.cut_short, comparing.flip_a_bit))
+@pytest.mark.slow
 def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
   damage, tmp_path, monkeypatch, caplog, straight
 ):
@@ -263,6 +266,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
 
 
 @pytest.mark.usefixtures('one_device')
+@pytest.mark.slow
 def test_a_torn_row_of_metrics_is_made_whole(tmp_path, monkeypatch, straight):
   with pytest.raises(RuntimeError):
     train_with(monkeypatch, tmp_path / 'cut', raise_error)
@@ -272,6 +276,7 @@ def test_a_torn_row_of_metrics_is_made_whole(tmp_path, monkeypatch, straight):
 
 
 @pytest.mark.usefixtures('one_device')
+@pytest.mark.slow
 def test_a_row_that_could_not_be_written_is_written_again(
   tmp_path, monkeypatch, straight
 ):

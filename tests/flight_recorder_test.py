@@ -47,6 +47,7 @@ def poisoned(monkeypatch, one_device):
 
 @pytest.mark.usefixtures('poisoned')
 @pytest.mark.parametrize('debug_nans', (False, True))
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   debug_nans, tmp_path, capsys
 ):
@@ -87,6 +88,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
 
 
 @pytest.mark.usefixtures('one_device')
+@pytest.mark.slow
 def test_a_healthy_run_is_the_same_when_nans_are_looked_for(tmp_path):
   one, other = (
     train_into(tmp_path / name, debug_nans=debug_nans, log_updates=5)
@@ -172,6 +174,7 @@ def test_a_record_of_another_version_names_its_settings(tmp_path):
     recompute.main([str(file)])
 
 
+@pytest.mark.slow
 def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   config = running.config_for(num_actors=1, unroll_length=3)
   setup = setup_lib.make_setup(config)

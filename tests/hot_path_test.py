@@ -54,6 +54,7 @@ def dispatches(folder):
   return collections.Counter(match[1] for match in names if match)
 
 
+@pytest.mark.slow
 def test_a_batch_costs_its_steps_and_few_dispatches_more(training, tmp_path):
   updates = 60
   with jax.profiler.trace(tmp_path, create_perfetto_trace=True):

@@ -300,6 +300,7 @@ def test_a_step_descends():
   assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.slow
 def test_convolutions_share_over_devices_and_unrolls():
   # custom gradient, accumulation in a scan and pmap: what Atari runs.
   agent = agent_lib.make_agent(

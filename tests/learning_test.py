@@ -6,6 +6,8 @@ import pytest
 
 from tests import scripts_test
 
+pytestmark = pytest.mark.slow
+
 
 # With a fixed lag a run does not depend on how busy the machine is.
 @pytest.mark.parametrize(

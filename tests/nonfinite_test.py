@@ -327,6 +327,7 @@ def shallow():
   return Replay('shallow', dm_env.specs.Array((20, 20, 1), np.uint8))
 
 
+@pytest.mark.slow
 def test_the_walk_computes_what_the_update_does():
   replay = perceptron()
   args = replay.state, replay.trajectory, 0.01

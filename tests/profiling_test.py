@@ -257,11 +257,11 @@ def test_a_measurement_ends_when_the_actors_have_stopped_working(
     clock.spend(seconds, seen[-1])
 
   stages.time.sleep = look
-  stages._come_to_rest()
+  stages._wait_until_idle()
   if looks:
     assert len(seen) == looks
   else:  # They never stop: there is a deadline.
-    assert clock.now == pytest.approx(stages._REST_SECONDS, rel=0.1)
+    assert clock.now == pytest.approx(stages._IDLE_TIMEOUT_SECONDS, rel=0.1)
 
 
 def test_all_stages_and_the_whole_run(monkeypatch):
@@ -273,6 +273,7 @@ def test_all_stages_and_the_whole_run(monkeypatch):
     assert 0 < rate.median <= rate.best and rate.cpu_seconds_per_step > 0
 
 
+@pytest.mark.slow
 def test_the_script_prints_its_table_and_stores_it(tmp_path):
   file = tmp_path / 'catch.json'
   command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']

@@ -177,6 +177,7 @@ def test_the_buffer_holds_its_contents_for_a_checkpoint_and_no_longer():
       buffer.state(num_updates)
 
 
+@pytest.mark.slow
 def test_what_was_restored_is_forgotten_in_its_time(tmp_path, monkeypatch):
   """Nothing but the buffer holds it: it would take up its memory for good."""
   running.see_one_device(monkeypatch)

@@ -11,8 +11,11 @@ import pytest
 
 from experiments import config as config_lib
 from experiments import train
+from experiments.records import run_logger
 from experiments.training import checkpoint
 from tests import comparing
+
+pytestmark = pytest.mark.slow
 
 FORKS = multiprocessing.get_context('forkserver')
 FORKS.set_forkserver_preload(['experiments.train'])
@@ -36,9 +39,20 @@ def settings_for(logdir, **settings):
   )
 
 
-def run(logdir, **settings):
-  """Trains on one device, as a user's process would."""
+def run(logdir, pause_seconds=0.0, **settings):
+  """Trains on one device, as a user's process would.
+
+  A pause after every update keeps a fast machine from finishing a run before it
+  is killed.
+  """
   os.environ['XLA_FLAGS'] = ''
+  log = run_logger.RunLogger.log
+
+  def log_and_pause(*args):
+    log(*args)
+    time.sleep(pause_seconds)
+
+  run_logger.RunLogger.log = log_and_pause
   with open(os.devnull, 'w') as nowhere, contextlib.ExitStack() as stack:
     stack.enter_context(contextlib.redirect_stdout(nowhere))
     stack.enter_context(contextlib.redirect_stderr(nowhere))
@@ -65,7 +79,7 @@ def newest(logdir):
 
 def kill_at_a_random_moment(rng, logdir, **settings):
   """While it starts, learns, or writes a checkpoint; gives its last one."""
-  process = run_in_process(logdir, **settings)
+  process = run_in_process(logdir, pause_seconds=0.01, **settings)
   before, deadline = newest(logdir), time.monotonic() + 60
   if rng.random() < 0.7:  # Let it get on: starting takes most of the time.
     while newest(logdir) <= before and time.monotonic() < deadline:

@@ -146,7 +146,7 @@ def broken(tmp_path, name, text):
       lambda path: broken(
         path, 'metrics.csv', 'num_frames,mean_return\n1,high\n'
       ),
-      "metrics.csv holds what is no number: .*'high'",
+      "metrics.csv: invalid number .*'high'",
     ),
     (
       lambda path: broken(path, 'metrics.csv', 'step,value\n1,2\n'),
