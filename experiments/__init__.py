@@ -1,1 +1,1 @@
-"""The top: flags, wiring, logging."""
+"""The top layer: commands, flags, logging, and the setup of runs."""

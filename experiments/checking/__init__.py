@@ -1,1 +1,1 @@
-"""The pipeline check: what the learner received against what happened."""
+"""The pipeline check: compares learner inputs with recorded env steps."""

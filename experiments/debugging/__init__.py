@@ -1,1 +1,1 @@
-"""Finding the cause of a non-finite update."""
+"""Tools that find the cause of a non-finite update."""

@@ -1,1 +1,1 @@
-"""Figures of recorded runs."""
+"""Figures of recorded runs: learning curves and diagnostics."""

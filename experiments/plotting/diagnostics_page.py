@@ -1,7 +1,7 @@
-"""A page of the diagnostics of off-policy learning, in small multiples.
+"""A figure of the off-policy learning diagnostics, as small multiples.
 
-A panel for each quantity, a colour for each group of runs. What no run has
-recorded, as those of an older version, has no panel.
+Each quantity has a panel and each group of runs has a colour. A quantity that
+no run recorded, for example because of an older version, has no panel.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from experiments.plotting import runs as runs_lib
 from experiments.plotting import style
 import vtrace
 
-_MOST_COLUMNS = 4
+_MAX_COLUMNS = 4
 
 Axes = axes_lib.Axes
 
 
 def page(groups: Sequence[groups_lib.Group]) -> figure.Figure:
-  """Draws every panel of `PANELS` that a run has numbers for."""
+  """Draws every panel of `PANELS` for which at least one run has values."""
   runs = [run for group in groups for run in group.runs]
   panels = [p for p in PANELS if any(run.has(p.column) for run in runs)]
-  columns = min(_MOST_COLUMNS, max(1, int(np.ceil(len(panels) ** 0.5))))
+  columns = min(_MAX_COLUMNS, max(1, int(np.ceil(len(panels) ** 0.5))))
   num_rows = max(1, -(-len(panels) // columns))
   fig = figure.Figure(
     figsize=(3.4 * columns, 2.2 * num_rows), layout='constrained'
@@ -43,7 +43,7 @@ def page(groups: Sequence[groups_lib.Group]) -> figure.Figure:
   if panels:
     style.add_legend(fig, groups)
   else:
-    fig.text(0.5, 0.5, 'no rows yet', ha='center')
+    fig.text(0.5, 0.5, 'no metrics yet', ha='center')
   return fig
 
 
@@ -71,13 +71,13 @@ def _mean(
   color: Any,
   values: Callable[[runs_lib.Run, str], np.ndarray] = runs_lib.Run.column,
 ) -> None:
-  """The mean over the runs."""
+  """Draws the mean of a column over the runs."""
   band = style.band([(run.frames, values(run, column)) for run in runs])
   style.draw_line(axes, band.frames, band.mean, color=color, linewidth=1.1)
 
 
 def _share_of_time(run: runs_lib.Run, column: str) -> np.ndarray:
-  """Of the seconds since the row before."""
+  """Returns a column of seconds as fractions of each row's interval, [rows]."""
   seconds = np.diff(run.column('seconds'), prepend=0.0)
   return run.column(column) / np.where(seconds > 0.0, seconds, np.nan)
 
@@ -89,24 +89,24 @@ def _distribution(
   color: Any,
   edges: Callable[[int], np.ndarray],
 ) -> None:
-  """Shares of the bins, over all rows of all runs."""
+  """Draws a histogram column, summed over rows and runs, as fractions."""
   histograms = [run.histogram(column) for run in runs]
   sums = np.zeros(max(map(len, histograms)))
   for histogram in histograms:
     sums[: len(histogram)] += histogram
   shares = sums / max(sums.sum(), 1.0)
-  where = edges(len(sums))
-  axes.stairs(shares, where, color=color, fill=True, alpha=0.1, linewidth=0)
-  axes.stairs(shares, where, color=color, linewidth=1.1)
+  bin_edges = edges(len(sums))
+  axes.stairs(shares, bin_edges, color=color, fill=True, alpha=0.1, linewidth=0)
+  axes.stairs(shares, bin_edges, color=color, linewidth=1.1)
 
 
 def _lag_edges(num_bins: int) -> np.ndarray:
-  """Lags are whole numbers, from 0."""
+  """Returns bin edges around the integers from 0, [bins + 1]."""
   return np.arange(num_bins + 1) - 0.5
 
 
 def _log_rho_edges(num_bins: int) -> np.ndarray:
-  """As `vtrace.diagnostics` has them, and a bin's width beyond either end."""
+  """Returns `vtrace.LOG_RHO_EDGES` with one overflow bin at each end."""
   del num_bins
   first, second, *_, last = vtrace.LOG_RHO_EDGES
   width = second - first
@@ -114,11 +114,11 @@ def _log_rho_edges(num_bins: int) -> np.ndarray:
 
 
 def _plain(axes: Axes) -> None:
-  """As matplotlib has it."""
+  """Keeps the default look of matplotlib."""
 
 
 def _from_zero(axes: Axes) -> None:
-  """With room for lines that lie on either end."""
+  """Starts the y-axis at 0, with margins so that lines at its ends show."""
   highest = max(axes.dataLim.y1, 0.0) or 1.0
   axes.set_ylim(-0.03 * highest, 1.06 * highest)
 
@@ -142,13 +142,13 @@ def _signed(axes: Axes) -> None:
 
 
 def _explained(axes: Axes) -> None:
-  """What is worse than nothing need not be told apart."""
+  """Clips the y-axis at -1; lower explained variance carries no information."""
   axes.set_ylim(max(-1.0, axes.get_ylim()[0]), 1.05)
   _signed(axes)
 
 
 def _log(axes: Axes) -> None:
-  """Powers of ten, and the fewer they are, the more between them."""
+  """Sets a log scale; adds ticks between powers of ten if there are few."""
   if not _set_log_scale(axes, nonpositive='mask'):
     return
   low, high = axes.get_ylim()
@@ -162,7 +162,7 @@ def _log(axes: Axes) -> None:
 
 
 def _set_log_scale(axes: Axes, nonpositive: str) -> bool:
-  """Unless nothing on it is positive."""
+  """Sets a log scale if the axes hold positive data; returns whether it did."""
   possible = bool(np.isfinite(axes.dataLim.minposy))
   if possible:
     axes.set_yscale('log', nonpositive=nonpositive)
@@ -175,40 +175,40 @@ def _lags(axes: Axes) -> None:
 
 
 def _log_rhos(axes: Axes) -> None:
-  """A log scale, for the tails are what matters."""
+  """Sets a log scale, which makes the tails of the distribution visible."""
   _set_log_scale(axes, nonpositive='clip')
   _percent(axes)
   axes.set_xticks([-2, -1, 0, 1, 2])
 
 
 class Panel(NamedTuple):
-  """How a column is drawn."""
+  """A column of metrics.csv and how it is drawn."""
 
   title: str
   column: str
-  look: Callable[[Axes], None] = _plain
+  look: Callable[[Axes], None] = _plain  # Scale and ticks of the axes.
   draw: Callable[..., None] = _mean
   xlabel: str = ''  # Empty: environment frames.
 
 
 PANELS = (
   Panel('mean return', 'mean_return'),
-  Panel('policy lag (updates), mean', 'policy_lag', _from_zero),
+  Panel('mean policy lag (updates)', 'policy_lag', _from_zero),
   Panel(
-    'policy lag, whole run',
+    'policy lag histogram',
     'policy_lag_histogram',
     _lags,
     functools.partial(_distribution, edges=_lag_edges),
-    'updates',
+    'policy lag (updates)',
   ),
   Panel('frames per second', 'frames_per_second', _thousands),
-  Panel('log importance weight, mean', 'log_rho', _signed),
+  Panel('mean log importance weight', 'log_rho', _signed),
   Panel(
-    'log importance weight, whole run',
+    'log importance weight histogram',
     'log_rho_histogram',
     _log_rhos,
     functools.partial(_distribution, edges=_log_rho_edges),
-    'the outermost bins hold all beyond',
+    'log weight (outer bins: overflow)',
   ),
   Panel('weights clipped at rho_bar', 'rho_clipped', _percent_from_zero),
   Panel('weights clipped at c_bar', 'c_clipped', _percent_from_zero),
@@ -219,13 +219,13 @@ PANELS = (
   Panel('gradient norm', 'grad_norm', _log),
   Panel('update norm', 'update_norm', _log),
   Panel(
-    'learner waiting, of its time',
+    'learner wait time (% of time)',
     'learner_wait_seconds',
     _percent_from_zero,
     functools.partial(_mean, values=_share_of_time),
   ),
   Panel(
-    'actors waiting, of their time',
+    'actor wait time (% of time)',
     'actor_wait_seconds',
     _percent_from_zero,
     functools.partial(_mean, values=_share_of_time),

@@ -1,4 +1,4 @@
-"""Whole figures of recorded runs, drawn and saved as PNGs."""
+"""Complete figures of recorded runs, drawn and saved as PNG files."""
 
 from collections.abc import Sequence
 import pathlib
@@ -16,32 +16,32 @@ from experiments.records import atomic_file
 
 
 def learning_curve(run: runs_lib.Run) -> figure.Figure:
-  """Draws returns against frames, those of every interval and their mean."""
+  """Draws returns against frames: per row of metrics.csv, and their mean."""
   if not run.rows:
     return diagnostics_page.page([])
   fig, axes = _returns_axes()
   ended = run.column('episode_return')
-  there = np.isfinite(ended)  # The faint line runs on over rows without an end.
+  valid = np.isfinite(ended)  # Rows without a finished episode leave no gap.
   axes.plot(
-    run.frames[there],
-    ended[there],
+    run.frames[valid],
+    ended[valid],
     color='C0',
     alpha=0.3,
-    label='episodes since last row',
+    label='episodes since the last row',
   )
   style.draw_line(
     axes,
     run.frames,
     run.column('mean_return'),
     color='C0',
-    label='mean of the last episodes',
+    label='mean of recent episodes',
   )
   fig.legend(loc='outside upper left', ncols=2, frameon=False)
   return fig
 
 
 def learning_curves(groups: Sequence[groups_lib.Group]) -> figure.Figure:
-  """Mean return of every group, in a band from its worst run to its best."""
+  """Draws each group's mean return, with a band from its worst to best run."""
   fig, axes = _returns_axes()
   for group, color in zip(groups, style.colors(groups)):
     band = style.band(
@@ -53,20 +53,18 @@ def learning_curves(groups: Sequence[groups_lib.Group]) -> figure.Figure:
       )
     style.draw_line(axes, band.frames, band.mean, color=color)
   banded = any(len(group.runs) > 1 for group in groups)
-  style.add_legend(
-    fig, groups, 'mean of the seeds, and their range' if banded else ''
-  )
+  style.add_legend(fig, groups, 'mean and range over seeds' if banded else '')
   return fig
 
 
 def draw_learning_curve(logdir: pathlib.Path) -> None:
-  """Draws `learning_curve.png` of the run in `logdir`, into it."""
+  """Writes `learning_curve.png` of the run in `logdir` into `logdir`."""
   run = runs_lib.read(logdir)
   _save(learning_curve(run), logdir / 'learning_curve.png')
 
 
 def draw_diagnostics(logdir: pathlib.Path) -> None:
-  """Draws `diagnostics.png` of the run in `logdir`, into it."""
+  """Writes `diagnostics.png` of the run in `logdir` into `logdir`."""
   groups = groups_lib.group([runs_lib.read(logdir)])
   _save(diagnostics_page.page(groups), logdir / 'diagnostics.png')
 
@@ -74,11 +72,15 @@ def draw_diagnostics(logdir: pathlib.Path) -> None:
 def draw(
   folders: Sequence[pathlib.Path], out: pathlib.Path
 ) -> list[pathlib.Path]:
-  """Draws both pages of all runs in `folders`; gives the paths of the PNGs.
+  """Writes both figures of all runs in `folders`; returns the PNG paths.
+
+  Args:
+    folders: log directories, or folders that contain log directories.
+    out: the folder to write to; it is created if missing.
 
   Raises:
-    ConfigError: before anything is written, if there is nothing to draw, or
-      nowhere to.
+    ConfigError: if there are no runs to draw or `out` cannot be written.
+      Missing or unreadable runs are reported before anything is written.
   """
   groups = groups_lib.group(runs_lib.read_all(folders))
   figures = {

@@ -1,4 +1,4 @@
-"""Recorded runs, found and read back."""
+"""Recorded runs, read from their log directories."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from experiments.records import metrics_csv
 
 
 class Run(NamedTuple):
-  """A run as its log directory records it."""
+  """A recorded run."""
 
   logdir: pathlib.Path
-  config: dict[str, Any]  # Every field, by name.
-  rows: list[dict[str, str]]  # Of metrics.csv, as they stand there.
+  config: dict[str, Any]  # Every field of the configuration, by name.
+  rows: list[dict[str, str]]  # Rows of metrics.csv; cells are unparsed text.
 
   @property
   def frames(self) -> np.ndarray:
-    """Environment frames, `[rows]`, rising."""
+    """Environment frames, `[rows]`, in increasing order."""
     return self.column('num_frames')
 
   def has(self, name: str) -> bool:
-    """Whether column `name` is there, and not empty throughout."""
+    """Returns whether column `name` exists and has a non-empty cell."""
     return any(row.get(name) for row in self.rows)
 
   def column(self, name: str) -> np.ndarray:
-    """Numbers, `[rows]`; NaN where a cell is empty or not finite."""
+    """Returns a column, `[rows]`; NaN where a cell is empty or not finite."""
     values = np.array(self._read(metrics_csv.number, name))
     return np.where(np.isfinite(values), values, np.nan)
 
   def histogram(self, name: str) -> np.ndarray:
-    """Counts of a column of histograms, added up over the rows, `[bins]`.
+    """Returns a histogram column, summed over the rows, `[bins]`.
 
-    A row has as many bins as it had need of.
+    Rows can have different numbers of bins; missing bins count as 0.
     """
     histograms = self._read(metrics_csv.counts, name)
     sums = np.zeros(max(map(len, histograms), default=0))
@@ -48,31 +48,39 @@ class Run(NamedTuple):
     return sums
 
   def _read(self, parse: Callable[[str], Any], name: str) -> list[Any]:
-    """What `parse` makes of a column's cells."""
+    """Parses the cells of a column; a missing cell is the empty string.
+
+    Raises:
+      ConfigError: if `parse` raises ValueError.
+    """
     cells = [row.get(name) or '' for row in self.rows]
     try:
       return [parse(cell) for cell in cells]
     except ValueError as error:
       raise config_lib.ConfigError(
-        f'{self.logdir / "metrics.csv"} holds what is no number: {error}.'
+        f'{self.logdir / "metrics.csv"}: invalid number in column {name}: '
+        f'{error}.'
       ) from error
 
 
 def read_all(folders: Sequence[pathlib.Path]) -> list[Run]:
-  """All runs in `folders` that have rows; warns of those without.
+  """Reads all runs in `folders`; skips runs without rows with a warning.
 
   Args:
-    folders: log directories, or folders with log directories somewhere inside.
+    folders: log directories, or folders that contain log directories at any
+      depth.
 
   Returns:
-    Each run once, however often it was named.
+    The runs that have rows, without duplicates.
 
   Raises:
     ConfigError: if a folder holds no run, a run cannot be read, or none has
       rows.
   """
   if not folders:
-    raise config_lib.ConfigError('Name a run, or a folder of runs, to draw.')
+    raise config_lib.ConfigError(
+      'No log directory given. Name a run, or a folder of runs, to plot.'
+    )
   logdirs = {}
   for folder in folders:
     for logdir in _find(folder):
@@ -81,22 +89,24 @@ def read_all(folders: Sequence[pathlib.Path]) -> list[Run]:
   for run in runs:
     if not run.rows:
       print(
-        f'warning: {run.logdir} has no rows yet and is left out.',
+        f'warning: {run.logdir} has no rows yet; skipped.',
         file=sys.stderr,
       )
   if not any(run.rows for run in runs):
-    raise config_lib.ConfigError('None of these runs has rows yet.')
+    raise config_lib.ConfigError(
+      'None of these runs has rows yet in metrics.csv.'
+    )
   return [run for run in runs if run.rows]
 
 
 def read(logdir: pathlib.Path) -> Run:
-  """The run recorded in `logdir`.
+  """Reads the run recorded in `logdir`.
 
-  Fields that its configuration lacks, as that of an older version may, are the
-  defaults.
+  Fields missing from its config.json, written by an older version, get their
+  default values.
 
   Raises:
-    ConfigError: if it cannot be read.
+    ConfigError: if config.json or metrics.csv cannot be read.
   """
   try:
     config = config_json.read(logdir)
@@ -107,7 +117,7 @@ def read(logdir: pathlib.Path) -> Run:
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
-  """The whole rows; none of a table that is not about frames."""
+  """Reads the complete rows of metrics.csv that have a num_frames value."""
   rows = metrics_csv.read(path)
   return [row for row in rows if row.get('num_frames')]
 
@@ -119,7 +129,7 @@ def _find(folder: pathlib.Path) -> list[pathlib.Path]:
   logdirs = [path for path in found if (path / 'config.json').exists()]
   if not logdirs:
     raise config_lib.ConfigError(
-      f'There is no run in {folder}: no folder holds both config.json and '
+      f'There is no run in {folder}: no folder contains both config.json and '
       'metrics.csv.'
     )
   return logdirs

@@ -1,4 +1,4 @@
-"""Curves over environment frames: their mean over seeds, and their looks."""
+"""Curves over environment frames: statistics over seeds, and plot style."""
 
 from collections.abc import Sequence
 import textwrap
@@ -16,25 +16,28 @@ from experiments.plotting import groups as groups_lib
 
 DPI = 120
 
-# Of a legend, about: a letter in inches, and a colour's line in letters.
-_LETTER_WIDTH = 0.085
-_HANDLE_LETTERS = 8
+# Approximate sizes in a legend, used to wrap labels and choose its columns.
+_LETTER_WIDTH = 0.085  # Inches.
+_HANDLE_LETTERS = 8  # Width of the colour sample, in letters.
 
 
 class Band(NamedTuple):
-  """Curves on a grid of frames, `[points]` each; NaN where one is missing."""
+  """Statistics of curves on a grid of frames; NaN where a curve is missing."""
 
-  frames: np.ndarray
-  mean: np.ndarray
-  low: np.ndarray
-  high: np.ndarray
+  frames: np.ndarray  # [points]
+  mean: np.ndarray  # [points]
+  low: np.ndarray  # [points], the minimum.
+  high: np.ndarray  # [points], the maximum.
 
 
 def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
-  """Mean, least and most of curves `(frames, values)`, at all their frames.
+  """Computes mean, minimum and maximum of curves at all of their frames.
 
-  Between its points a curve is a straight line, beside a gap and beyond its
-  ends it is missing; so the band is only where all curves are.
+  Curves are interpolated linearly. A curve is missing next to a NaN and outside
+  its range of frames; the band is NaN where any curve is missing.
+
+  Args:
+    curves: pairs `(frames, values)`, each array `[points of the curve]`.
   """
   grid = np.unique(np.concatenate([frames for frames, _ in curves]))
   values = np.stack(
@@ -46,33 +49,37 @@ def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
 def draw_line(
   axes: axes_lib.Axes, frames: np.ndarray, values: np.ndarray, **style: Any
 ) -> None:
-  """A line with gaps where values are NaN; a dot for a point between two."""
+  """Draws a line with gaps at NaNs; a point between two gaps becomes a dot."""
   (line,) = axes.plot(frames, values, **style)
-  there = np.pad(np.isfinite(values), 1)
-  alone = there[1:-1] & ~there[:-2] & ~there[2:]
-  if alone.any():
+  valid = np.pad(np.isfinite(values), 1)
+  isolated = valid[1:-1] & ~valid[:-2] & ~valid[2:]
+  if isolated.any():
     axes.plot(
-      frames[alone], values[alone], '.', markersize=3, color=line.get_color()
+      frames[isolated],
+      values[isolated],
+      '.',
+      markersize=3,
+      color=line.get_color(),
     )
 
 
 def set_style(axes: axes_lib.Axes) -> None:
-  """A thin grid behind the data, and no frame around it."""
+  """Draws a thin grid behind the data; removes the top and right spines."""
   axes.set_axisbelow(True)
   axes.grid(color='0.9', linewidth=0.6)
   axes.spines[['top', 'right']].set_visible(False)
 
 
-def set_frames_axis(axes: axes_lib.Axes, most_intervals: int) -> None:
-  """Frames as 500k, 20M."""
+def set_frames_axis(axes: axes_lib.Axes, max_intervals: int) -> None:
+  """Formats ticks of the x-axis as 500k, 20M; sets their maximum number."""
   axes.xaxis.set_major_locator(
-    ticker.MaxNLocator(most_intervals, steps=[1, 2, 5, 10])
+    ticker.MaxNLocator(max_intervals, steps=[1, 2, 5, 10])
   )
   axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=''))
 
 
 def colors(groups: Sequence[groups_lib.Group]) -> list[Any]:
-  """One for each group, the same on every page."""
+  """Returns one colour per group, the same in every figure."""
   if len(groups) <= 10:
     return [f'C{i}' for i in range(len(groups))]
   return list(matplotlib.colormaps['turbo'](np.linspace(0, 1, len(groups))))
@@ -81,7 +88,7 @@ def colors(groups: Sequence[groups_lib.Group]) -> list[Any]:
 def add_legend(
   fig: figure.Figure, groups: Sequence[groups_lib.Group], caption: str = ''
 ) -> None:
-  """What each colour is, above the axes; the page grows by as much."""
+  """Adds a legend of the groups above the axes; enlarges the figure for it."""
   letters = int(fig.get_figwidth() / _LETTER_WIDTH) - _HANDLE_LETTERS
   labels = [textwrap.fill(group.label, letters) for group in groups]
   widest = max(len(line) for label in labels for line in label.splitlines())
@@ -103,7 +110,7 @@ def add_legend(
 
 
 def _title(groups: Sequence[groups_lib.Group], caption: str) -> str:
-  """The environment, unless the labels name it, and the caption."""
+  """Returns the environment, unless the labels name it, and the caption."""
   envs = {group.env for group in groups}
   named = len(groups) == 1 or len(envs) > 1
   return ': '.join(filter(None, ['' if named else envs.pop(), caption]))

@@ -1,1 +1,1 @@
-"""Measuring where the time of a training run goes."""
+"""The profiler: where the time of a training run goes."""

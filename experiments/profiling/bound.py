@@ -1,8 +1,9 @@
-"""What stands between a training and the speed of its parts.
+"""An upper bound on a run's throughput, from the throughput of its stages.
 
-The bound is the rate of a perfect overlap: no core ever idle on a CPU, the
-accelerator never idle elsewhere. It is an estimate: a stage that waits may burn
-a processor's time that training gives to others.
+The bound assumes that all stages overlap perfectly: on a CPU no core is ever
+idle, on an accelerator the device is never idle. It is an estimate: a stage
+that busy-waits when measured alone uses CPU time that other threads can use
+during training.
 """
 
 from collections.abc import Mapping
@@ -13,28 +14,28 @@ from typing import NamedTuple
 from experiments.profiling import stages
 
 REST = 'rest'
-# Stages whose work is the device's; on a CPU that is the cores' as well.
+# Stages that run on the device. On a CPU the device and the cores are the same.
 _ON_DEVICE = ('transfer', 'inference', 'queue', 'update')
 
 
 class Rate(NamedTuple):
-  """A stage's readings, summed up."""
+  """The throughput and the CPU cost of a stage, over several readings."""
 
   median: float  # Agent steps per second.
-  best: float
-  # The least: what is more was spent on waiting for a turn.
+  best: float  # Agent steps per second.
+  # The minimum over the readings: contention and busy-waiting only add to it.
   cpu_seconds_per_step: float
 
 
 class Bound(NamedTuple):
-  """The most that these stages allow."""
+  """An upper bound on the throughput of a run."""
 
-  steps_per_second: float
-  reason: str
+  steps_per_second: float  # Agent steps per second.
+  reason: str  # The limiting resource, as a noun phrase.
 
 
 def rate(readings: Sequence[stages.Reading]) -> Rate:
-  """Median and best of a stage's readings."""
+  """Returns the median, the best and the CPU cost of a stage's readings."""
   speeds = [reading.steps_per_second for reading in readings]
   return Rate(
     statistics.median(speeds),
@@ -46,38 +47,40 @@ def rate(readings: Sequence[stages.Reading]) -> Rate:
 def bound(
   rates: Mapping[str, Rate], num_cores: int, on_accelerator: bool
 ) -> Bound:
-  """The rate of a perfect overlap of the stages.
+  """Returns the throughput that a perfect overlap of the stages would reach.
 
-  With c_i the processor seconds and t_i the seconds that stage i takes for an
-  agent step alone, it is the least of
+  Let c_i be the CPU seconds and t_i the wall-clock seconds that stage i needs
+  per agent step when it runs alone. The bound is the minimum of
 
     num_cores / sum_i c_i,
     1 / t_update: one update is in flight at a time,
-    1 / t_environment, of all environments at once,
-    1 / sum_i t_i over the stages of the device, if that is an accelerator.
+    1 / t_environment, with all environments stepping in parallel,
+    1 / sum_i t_i over the stages on the device, if it is an accelerator.
 
   Args:
-    rates: of every stage of `stages.NAMES`.
-    num_cores: of the host.
-    on_accelerator: whether the device is another than the host.
+    rates: the `Rate` of every stage of `stages.NAMES`, by name.
+    num_cores: number of CPU cores of the host.
+    on_accelerator: whether the device is an accelerator, not the host's CPU.
   """
   cores = sum(rates[name].cpu_seconds_per_step for name in stages.NAMES)
   bounds = [
-    Bound(num_cores / cores, f'{num_cores} cores without a pause'),
-    Bound(rates['update'].best, 'one update at a time'),
-    Bound(rates['environment'].best, 'the environments alone'),
+    Bound(num_cores / cores, f'the CPU time of {num_cores} cores'),
+    Bound(
+      rates['update'].best, 'the learner, with one update in flight at a time'
+    ),
+    Bound(rates['environment'].best, 'the throughput of the environments'),
   ]
   if on_accelerator:
     device = sum(1 / rates[name].best for name in _ON_DEVICE)
-    bounds.append(Bound(1 / device, 'the device without a pause'))
+    bounds.append(Bound(1 / device, 'the device time'))
   return min(bounds)
 
 
 def shares(rates: Mapping[str, Rate], on_accelerator: bool) -> dict[str, float]:
-  """Each stage's part of what is short: the device's time, or the cores'.
+  """Returns each stage's share of the device time, or on a CPU of the CPU time.
 
-  Of the cores' time the whole may take more than its stages do: the rest is
-  what Python does between them, and waits.
+  On a CPU a complete run may use more CPU time than the sum of its stages. The
+  excess is the share `REST`: Python code between the stages, and waiting.
   """
   if on_accelerator:
     costs = {name: 1 / rates[name].best for name in _ON_DEVICE}

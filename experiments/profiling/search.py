@@ -1,4 +1,7 @@
-"""Whole trainings of other shapes, measured: which is the fastest here?"""
+"""A search for the fastest num_actors, envs_per_actor and batch_size.
+
+Each candidate is measured as a complete training run on this machine.
+"""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -16,21 +19,22 @@ from experiments.training import validation
 _TUNED = ('num_actors', 'envs_per_actor', 'batch_size')
 _ROUNDS = 3
 
-# Agent steps per second, and whose they are.
+# Agent steps per second, and the configuration that reached them.
 Found = tuple[float, config_lib.Config]
 
 
 def flags(config: config_lib.Config) -> dict[str, Any]:
-  """The flags that are tuned, as `config` has them."""
+  """Returns the values of the tuned flags in `config`, by name."""
   return {name: getattr(config, name) for name in _TUNED}
 
 
 def combinations(
   config: config_lib.Config, num_devices: int
 ) -> list[config_lib.Config]:
-  """Numbers of actors, environments of each, and batch sizes, that can be.
+  """Returns the valid configurations that the search compares.
 
-  What is asked for is among them.
+  They vary the number of actors, the environments per actor and the batch size.
+  `config` is one of them if it is valid.
   """
   values = itertools.product(
     sorted({1, 2, 3, 4, config.num_actors}),
@@ -38,15 +42,15 @@ def combinations(
     (config.batch_size, config.batch_size * 2),
   )
   changed = (
-    dataclasses.replace(config, **dict(zip(_TUNED, some))) for some in values
+    dataclasses.replace(config, **dict(zip(_TUNED, tuned))) for tuned in values
   )
-  return [each for each in changed if is_valid(each, num_devices)]
+  return [config for config in changed if is_valid(config, num_devices)]
 
 
 def measure_each(
   configs: Sequence[config_lib.Config], seconds: float
 ) -> Iterator[Found]:
-  """Measures each once, one after the other."""
+  """Yields the throughput of each configuration, measured once."""
   for config in configs:
     with stages.timing_training(setup_lib.make_setup(config)) as measure:
       yield measure(seconds).steps_per_second, config
@@ -55,10 +59,12 @@ def measure_each(
 def compare(
   configs: Sequence[config_lib.Config], seconds: float
 ) -> list[Found]:
-  """Measures these in turns, for the best of many single looks was lucky too.
+  """Re-measures the configurations in interleaved rounds.
+
+  The best of many single measurements is biased upwards.
 
   Returns:
-    Medians, the fastest first.
+    The median throughput of each configuration, fastest first.
   """
   with contextlib.ExitStack() as stack:
     measures = [
@@ -74,7 +80,7 @@ def compare(
 
 
 def is_valid(config: config_lib.Config, num_devices: int) -> bool:
-  """Whether a run may have these values."""
+  """Returns whether `config` passes validation on `num_devices` devices."""
   try:
     validation.validate(config, num_devices)
   except config_lib.ConfigError:

@@ -1,7 +1,7 @@
-"""The stages of training, each alone and all together, to be timed.
+"""Timers of the stages of training, each stage alone and all together.
 
-They are made of the same parts as training. What a stage works on was really
-played, and whatever it starts it waits for.
+The stages use the same components as training, on data from real rollouts.
+Each call blocks until the work that it dispatched is complete.
 """
 
 from collections.abc import Callable
@@ -32,23 +32,29 @@ from experiments.training import setup as setup_lib
 
 NAMES = ('environment', 'transfer', 'inference', 'queue', 'update')
 WHOLE = 'whole'
-_REST_SECONDS = 30.0  # At most; then what comes is measured beside the actors.
-_LOOK_SECONDS = 0.1
-_RESTING = 0.2  # Of one processor: threads that wait look now and then.
+# After this time the next measurement starts even if actors are still active.
+_IDLE_TIMEOUT_SECONDS = 30.0
+_IDLE_POLL_SECONDS = 0.1
+_IDLE_CPU_SHARE = 0.2  # Of one core: waiting threads poll.
 
 
 class Reading(NamedTuple):
-  """What one measurement says."""
+  """The result of one measurement."""
 
   steps_per_second: float  # Agent steps.
-  cpu_seconds_per_step: float  # Of all the process's threads, added up.
+  cpu_seconds_per_step: float  # Sum over all threads of the process.
 
 
-Measure = Callable[[float], Reading]  # Measures for so many seconds.
+Measure = Callable[[float], Reading]  # Measures for the given seconds.
 
 
 def make_timer(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
-  """Measures calls worth so many agent steps, each in a thread of its own."""
+  """Makes a timer that repeats each call in a separate thread.
+
+  Args:
+    calls: functions without arguments, called until the time is up.
+    steps: agent steps that one call stands for.
+  """
 
   def measure(seconds):
     start, cpu = time.perf_counter(), time.process_time()
@@ -69,9 +75,10 @@ def make_timer(calls: Sequence[Callable[[], Any]], steps: int) -> Measure:
 
 
 def stage_timers(setup: setup_lib.Setup) -> dict[str, Measure]:
-  """Returns a timer for every stage by itself, in the order of `NAMES`.
+  """Returns a timer for each stage alone, by name, in the order of `NAMES`.
 
-  All environments step at once, as in training; all else is of one actor.
+  The environments of all actors step in parallel, as in training. Each other
+  stage runs in one thread, on data of actor 0.
   """
   config = setup.config
   act, params = actor.make_act(setup.agent), _params(setup)
@@ -101,20 +108,20 @@ def stage_timers(setup: setup_lib.Setup) -> dict[str, Measure]:
 
 @contextlib.contextmanager
 def timing_stages(config: config_lib.Config) -> Iterator[dict[str, Measure]]:
-  """Gives `stage_timers` of a run of `config`; closes it on leaving."""
+  """Yields the `stage_timers` of a run of `config`; closes the run on exit."""
   with contextlib.closing(setup_lib.make_setup(config)) as setup:
     yield stage_timers(setup)
 
 
 @contextlib.contextmanager
 def timing_training(setup: setup_lib.Setup) -> Iterator[Measure]:
-  """The whole training; between measurements it stands still."""
-  # It waits for as long as others are measured.
+  """Yields a timer of the complete training, which pauses between calls."""
+  # A pause has no upper limit, so the timeouts of the run must not expire.
   config = dataclasses.replace(setup.config, timeout_seconds=math.inf)
   with pipeline.running(setup._replace(config=config)) as progress:
 
     def measure(seconds):
-      # What had been acted ahead does not count.
+      # Excludes batches whose rollouts were collected before the measurement.
       for _ in range(rollout_order.max_policy_lag(config) + 1):
         next(progress)
       steps, start, cpu = 0, time.perf_counter(), time.process_time()
@@ -123,19 +130,19 @@ def timing_training(setup: setup_lib.Setup) -> Iterator[Measure]:
         steps += rollout_order.new_unrolls(config) * config.unroll_length
       elapsed = time.perf_counter() - start
       cpu = time.process_time() - cpu
-      _come_to_rest()
+      _wait_until_idle()
       return Reading(steps / elapsed, cpu / steps)
 
     yield measure
 
 
-def _come_to_rest() -> None:
-  """Waits until actors have filled their rings, and only look for room."""
-  deadline = time.perf_counter() + _REST_SECONDS
+def _wait_until_idle() -> None:
+  """Waits until the actors have filled their rings and only poll for space."""
+  deadline = time.perf_counter() + _IDLE_TIMEOUT_SECONDS
   while time.perf_counter() < deadline:
     before = time.process_time()
-    time.sleep(_LOOK_SECONDS)
-    if time.process_time() - before < _RESTING * _LOOK_SECONDS:
+    time.sleep(_IDLE_POLL_SECONDS)
+    if time.process_time() - before < _IDLE_CPU_SHARE * _IDLE_POLL_SECONDS:
       return
 
 
@@ -146,18 +153,18 @@ def _params(setup: setup_lib.Setup) -> Any:
 def _environment(
   setup: setup_lib.Setup, env: environment.Environment
 ) -> Callable[[], Any]:
-  """Steps with random actions."""
+  """Returns a function that steps `env` once with random actions."""
   config = setup.config
   env.reset()
   rng = np.random.default_rng(0)
   shape = (100, config.envs_per_actor)
   actions = rng.integers(env.action_spec().num_values, size=shape)
-  coming = itertools.cycle(actions.astype(np.int32))
-  return lambda: env.step(next(coming))
+  next_actions = itertools.cycle(actions.astype(np.int32))
+  return lambda: env.step(next(next_actions))
 
 
 def _transfer(setup: setup_lib.Setup) -> Callable[[], Any]:
-  """A timestep of all environments, from the host to the device."""
+  """Returns a function that copies a batched timestep from host to device."""
   timestep, params = setup.envs[0].reset(), _params(setup)
   return lambda: jax.block_until_ready(actor.put_like(params, timestep))
 
@@ -165,7 +172,7 @@ def _transfer(setup: setup_lib.Setup) -> Callable[[], Any]:
 def _inference(
   setup: setup_lib.Setup, act: Callable[..., Any], rollout: trajectory.Rollout
 ) -> Callable[[], Any]:
-  """From an arrival on the device to actions on the host."""
+  """Returns a function that maps a row on the device to actions on the host."""
   params = _params(setup)
   row = jax.tree.map(lambda x: x[0], rollout.trajectory.rows)
   key = actor.put_like(params, rollout.state.key)
@@ -176,7 +183,10 @@ def _inference(
 def _queue(
   setup: setup_lib.Setup, rollout: trajectory.Rollout
 ) -> Callable[[], Any]:
-  """From an actor's rows, through its ring, to a batch on the devices."""
+  """Returns a function that makes a batch on the devices from an actor's rows.
+
+  It stacks the rows, passes them through the actor's ring and batches them.
+  """
   config = setup.config
   queue = trajectory_queue.TrajectoryQueue(1, 1, config.timeout_seconds)
   place = learner.make_place(setup.devices)
@@ -185,20 +195,22 @@ def _queue(
     for t in range(config.unroll_length + 1)
   ]
 
-  def pass_on():
+  def put_and_get():
     stacked = rollout.trajectory._replace(rows=actor.stack(rows))
     queue.put(0, rollout._replace(trajectory=stacked))
     return queue.get()
 
   replay_buffer = builders.make_replay_buffer(config)
-  batches = builders.batches(config, pass_on, len(setup.devices), replay_buffer)
+  batches = builders.batches(
+    config, put_and_get, len(setup.devices), replay_buffer
+  )
   return lambda: jax.block_until_ready(place(next(batches)).trajectory)
 
 
 def _update(
   setup: setup_lib.Setup, rollout: trajectory.Rollout
 ) -> Callable[[], Any]:
-  """The learner's update of one batch."""
+  """Returns a function that runs the learner's update on one batch."""
   config, devices = setup.config, setup.devices
   replay_buffer = builders.make_replay_buffer(config)
   batch = next(

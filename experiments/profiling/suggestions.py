@@ -1,4 +1,4 @@
-"""Flags that would make a training faster on this machine, and by how much."""
+"""Flag changes that raise the throughput on this machine, and their gain."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from experiments.profiling import search
 from experiments.profiling import stages
 from experiments.training import builders
 
-_WORTH_SAYING = 0.05  # A smaller gain may be noise.
+_MIN_GAIN = 0.05  # A smaller gain may be noise.
 _ROUNDS = 3
 _ACTING = ('environment', 'transfer', 'inference')
 
@@ -22,32 +22,32 @@ Rates = Mapping[str, bound_lib.Rate]
 
 
 class Suggestion(NamedTuple):
-  """A change, and what the whole would gain by it, as a share."""
+  """A change of flags, and the throughput that it gains."""
 
   flags: dict[str, Any]
-  gain: float
-  why: str
+  gain: float  # As a fraction: 0.1 is 10% more agent steps per second.
+  why: str  # How the gain was determined.
 
 
 class Alternative(NamedTuple):
-  """Flags, and the stages whose cost they change."""
+  """A candidate change of flags, and the stages whose cost it changes."""
 
   flags: dict[str, Any]
-  names: tuple[str, ...]
+  names: tuple[str, ...]  # Of `stages.NAMES`.
 
 
 def alternatives(
   config: config_lib.Config, num_devices: int, on_accelerator: bool
 ) -> Iterator[Alternative]:
-  """What is worth trying, and can be."""
+  """Yields the valid flag changes that are worth measuring."""
   for envs in (config.envs_per_actor * 2, config.envs_per_actor // 2):
     if search.is_valid(_with(config, envs_per_actor=envs), num_devices):
       yield Alternative({'envs_per_actor': envs}, _ACTING)
   if config.torso != 'mlp' and not on_accelerator:
     per_device = config.batch_size // num_devices
-    today = builders.unrolls_per_pass(config)
+    current = builders.unrolls_per_pass(config)
     for unrolls in (1, 2, 4):
-      if unrolls != today and per_device % unrolls == 0:
+      if unrolls != current and per_device % unrolls == 0:
         yield Alternative({'unrolls_per_pass': unrolls}, ('update',))
   if on_accelerator and config.precision == 'f32':
     yield Alternative({'precision': 'bf16'}, ('inference', 'update'))
@@ -63,12 +63,19 @@ def another_actor(
   bound: bound_lib.Bound,
   seconds: float,
 ) -> Iterator[Suggestion]:
-  """One more actor, where the whole is far from its bound, if that is faster.
+  """Yields the suggestion to add an actor, if a complete run is then faster.
 
-  Both trainings are measured in turns, so many seconds each time.
+  It is only tried if `lag` is negative and the bound is more than 5% above the
+  measured throughput. The two runs are measured in interleaved rounds.
+
+  Args:
+    config: the measured configuration.
+    rates: the `Rate` of every stage and of the complete run.
+    bound: the bound on the throughput.
+    seconds: duration of each measurement.
   """
   room = bound.steps_per_second / rates[stages.WHOLE].median - 1
-  if room <= _WORTH_SAYING or config.lag >= 0:  # In lock-step nothing overlaps.
+  if room <= _MIN_GAIN or config.lag >= 0:  # A fixed lag limits overlap.
     return
   flags = {'num_actors': config.num_actors + 1}
   found = search.compare(
@@ -76,8 +83,8 @@ def another_actor(
   )
   speeds = {changed.num_actors: speed for speed, changed in found}
   gain = speeds[config.num_actors + 1] / speeds[config.num_actors] - 1
-  if gain > _WORTH_SAYING:
-    yield Suggestion(flags, gain, 'by whole trainings')
+  if gain > _MIN_GAIN:
+    yield Suggestion(flags, gain, 'measured on complete runs')
 
 
 def measured(
@@ -87,14 +94,17 @@ def measured(
   candidates: Iterator[Alternative],
   seconds: float,
 ) -> Iterator[Suggestion]:
-  """The changes that raise the bound, by measuring the stages they change.
+  """Yields the changes that raise the bound.
+
+  Only the stages that a change affects are measured again.
 
   Args:
-    config: what was measured.
-    rates: of its stages.
-    find_bound: from rates to their bound.
-    candidates: from `alternatives`.
-    seconds: that a stage is measured for, as it is and changed, in turns.
+    config: the measured configuration.
+    rates: the `Rate` of every stage of `config`.
+    find_bound: returns the bound for given rates.
+    candidates: the changes, from `alternatives`.
+    seconds: duration of each measurement of a stage; the original and the
+      changed stage are measured in interleaved rounds.
   """
   before = find_bound(rates).steps_per_second
   with stages.timing_stages(config) as old:
@@ -105,8 +115,8 @@ def measured(
           for name in names
         }
       gain = find_bound({**rates, **changed}).steps_per_second / before - 1
-      if gain > _WORTH_SAYING:
-        yield Suggestion(flags, gain, 'by its stages alone')
+      if gain > _MIN_GAIN:
+        yield Suggestion(flags, gain, 'estimated from stages measured alone')
 
 
 def _changed(
@@ -115,9 +125,9 @@ def _changed(
   new: stages.Measure,
   seconds: float,
 ) -> bound_lib.Rate:
-  """A stage's rate, changed by as much as the new one differs from the old."""
+  """Scales `rate` by the median ratios of the new stage to the old one."""
   for measure in (old, new):
-    measure(0.0)  # Compilation.
+    measure(0.0)  # Compiles.
   pairs = [(old(seconds), new(seconds)) for _ in range(_ROUNDS)]
   faster, cheaper = (
     statistics.median(getattr(b, name) / getattr(a, name) for a, b in pairs)

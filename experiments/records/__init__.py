@@ -1,1 +1,1 @@
-"""What a run writes into its log directory."""
+"""The files that a run writes into its log directory."""

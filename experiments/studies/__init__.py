@@ -1,1 +1,1 @@
-"""Comparisons over many runs, and exact studies on small MDPs."""
+"""Comparisons over many runs, and exact computations on small MDPs."""

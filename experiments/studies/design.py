@@ -1,9 +1,10 @@
-"""What the ablation compares: which runs there are, and why these.
+"""The design of the ablation: its tasks, runs and hyperparameters.
 
 The paper compares corrections, with and without replay, over 24 samples of
 hyperparameters on five levels of DMLab (section 5.2.2, table 2, figure 4), and
-over policy lags (figure E.1). Here tasks are small, so that all of it takes an
-hour on a laptop; the samples come from ranges like the paper's (table D.1).
+over policy lags (figure E.1). Here the tasks are small, so that the ablation
+takes an hour on a laptop. The hyperparameters are sampled from ranges similar
+to the paper's (table D.1).
 """
 
 import math
@@ -17,27 +18,27 @@ from vtrace import corrections
 
 
 class Task(NamedTuple):
-  """An environment, and how long it takes to be learnt."""
+  """An environment, and the settings to train on it."""
 
   env: str
-  num_frames: int
-  settings: dict[str, Any]  # Where it differs from `_BASE`.
+  num_frames: int  # Environment frames per run.
+  settings: dict[str, Any]  # Overrides of `_BASE`.
 
 
 class Trial(NamedTuple):
-  """One run."""
+  """One run of the ablation."""
 
-  task: str  # Its environment.
+  task: str  # The environment id.
   correction: str
   has_replay: bool
-  lag: int
-  sample: int  # Of the hyperparameters; -1: the task's own.
+  lag: int  # Policy lag, in updates.
+  sample: int  # Index of the sampled hyperparameters; -1: the task's settings.
   seed: int
   config: config_lib.Config
 
   @property
   def name(self) -> str:
-    """Of its record."""
+    """The name of the record, without a suffix."""
     replay = 'replay' if self.has_replay else 'no_replay'
     return (
       f'{self.task}-{self.correction}-{replay}-lag{self.lag}'
@@ -46,17 +47,17 @@ class Trial(NamedTuple):
 
 
 class Design(NamedTuple):
-  """How large an ablation is."""
+  """The size of an ablation."""
 
   tasks: tuple[Task, ...]
-  num_samples: int  # Of hyperparameters, for table 2 and figure 4.
-  sampled_lag: int  # That they are tried at.
-  lags: tuple[int, ...]  # Of figure E.1,
-  num_seeds: int  # which has so many runs a point.
+  num_samples: int  # Samples of hyperparameters, for table 2 and figure 4.
+  sampled_lag: int  # Policy lag of the runs with sampled hyperparameters.
+  lags: tuple[int, ...]  # Policy lags compared in figure E.1.
+  num_seeds: int  # Runs per point of figure E.1.
 
 
-# A run has a process and a core to itself: one actor, whose rollout is all that
-# is new in a batch. Small batches make many updates of few frames.
+# Each run has one process on one core, hence one actor; a batch has one new
+# rollout. Small batches give many updates for a small number of frames.
 _BASE = dict(
   torso='mlp',
   num_actors=1,
@@ -66,10 +67,10 @@ _BASE = dict(
   replay_capacity=1_000,
   return_window=200,
 )
-# Tried and chosen: V-trace learns them in these frames with these learning
-# rates, and at a lag of 64 no longer all corrections do. CartPole-v1 was left
-# out, whose returns fell and rose whatever the correction, and
-# MiniGrid-DoorKey-5x5-v0, which takes longer.
+# Chosen by experiment: V-trace learns these tasks in this number of frames with
+# these learning rates, but at a lag of 64 not all corrections do. CartPole-v1
+# is excluded because its returns oscillate with every correction, and
+# MiniGrid-DoorKey-5x5-v0 because it takes longer.
 _TASKS = (
   Task('Catch', 100_000, dict(learning_rate=2e-3)),
   Task('DelayedCatch', 200_000, dict(learning_rate=3e-3)),
@@ -84,20 +85,23 @@ QUICK = Design(
 
 
 def trials(design: Design) -> list[Trial]:
-  """All runs of a design, those of one comparison side by side."""
+  """Returns all runs of a design; runs to be compared are adjacent."""
   return [*_sampled(design), *_lagged(design)]
 
 
 def is_sampled(trial: Trial) -> bool:
-  """Whether it is one of table 2's; figure E.1's have the task's own values."""
+  """Returns whether a trial has sampled hyperparameters (table 2, figure 4).
+
+  The trials of figure E.1 have the hyperparameters of their task.
+  """
   return trial.sample >= 0
 
 
 def sample(number: int) -> dict[str, float]:
-  """Hyperparameters, the same for every correction.
+  """Samples hyperparameters with seed `number`, equal for all corrections.
 
-  Learning rate and entropy cost are log-uniform, RMSProp's epsilon is one of
-  four, as in table D.1; the ranges of the first two are those of short runs.
+  As in table D.1, learning rate and entropy cost are log-uniform and RMSProp's
+  epsilon is one of four values. The ranges of the first two suit short runs.
   """
   rng = np.random.default_rng(number)
   return dict(

@@ -1,7 +1,7 @@
-"""An ablation's results as tables and figures: those of the paper.
+"""The results of an ablation as tables and figures like the paper's.
 
-`ablation.md` has table 2 and the numbers of figure E.1, `results.csv` every
-run; `stability.png` is figure 4, `lag.png` figure E.1.
+`ablation.md` holds table 2 and the values of figure E.1, `results.csv` holds
+every run, `stability.png` is figure 4 and `lag.png` is figure E.1.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _PANEL = (3.2, 2.8)  # Inches.
 
 
 def write(results: Sequence[confidence.Result], folder: pathlib.Path) -> None:
-  """Writes all of it into `folder`; what is missing is left out."""
+  """Writes all tables and figures into `folder`; missing runs are omitted."""
   texts = {'results.csv': table_of_runs(results), 'ablation.md': page(results)}
   for name, text in texts.items():
     with atomic_file.replacing(folder / name) as file:
@@ -37,7 +37,7 @@ def write(results: Sequence[confidence.Result], folder: pathlib.Path) -> None:
 
 
 def table_of_runs(results: Sequence[confidence.Result]) -> str:
-  """Every run, as CSV."""
+  """Returns a table with one row per run, as CSV."""
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   fields = design_lib.Trial._fields[:-1]
@@ -52,19 +52,21 @@ def table_of_runs(results: Sequence[confidence.Result]) -> str:
 
 
 def page(results: Sequence[confidence.Result]) -> str:
-  """The tables, as Markdown."""
+  """Returns the tables of table 2 and figure E.1, as Markdown."""
   lines = [
-    '## The best three of the samples',
+    '## Best three hyperparameter samples',
     '',
-    'Final returns, with 95% of what resampling the samples gives: table 2.',
+    'Mean final return of the best three hyperparameter samples, with 95% '
+    'bootstrap intervals (compare table 2 of the paper).',
     '',
     *_markdown(_best_rows(results)),
     '',
-    '![Final returns of all samples](stability.png)',
+    '![Final returns of all hyperparameter samples](stability.png)',
     '',
     '## Policy lag',
     '',
-    'Final returns, means of the seeds with 95% intervals: figure E.1.',
+    'Mean final return over seeds, with 95% confidence intervals (compare '
+    'figure E.1 of the paper).',
     '',
     *_markdown(_lag_rows(results)),
     '',
@@ -74,9 +76,9 @@ def page(results: Sequence[confidence.Result]) -> str:
 
 
 def stability(results: Sequence[confidence.Result]) -> figure.Figure:
-  """Final returns of all samples, from high to low: figure 4."""
+  """Draws final returns of all samples in decreasing order, as figure 4."""
   sampled = [r for r in results if design_lib.is_sampled(r[0])]
-  tasks, rows = _in_order(sampled, 'task'), _in_order(sampled, 'has_replay')
+  tasks, rows = _distinct(sampled, 'task'), _distinct(sampled, 'has_replay')
   fig, panels = _panels(len(rows), len(tasks))
   for row, has_replay in zip(panels, rows):
     for axes, task in zip(row, tasks):
@@ -87,15 +89,15 @@ def stability(results: Sequence[confidence.Result]) -> figure.Figure:
         ranks = np.arange(1, len(finals) + 1)
         axes.plot(ranks, sorted(finals)[::-1], '.-', color=f'C{i}')
       replay = ', replay' if has_replay else ''
-      _finish(axes, f'{task}{replay}', 'sample, best first')
+      _label_axes(axes, f'{task}{replay}', 'hyperparameter sample, best first')
   _add_legend(fig, _corrections(sampled))
   return fig
 
 
 def lags(results: Sequence[confidence.Result]) -> figure.Figure:
-  """Final return against policy lag, with intervals: figure E.1."""
+  """Draws final return against policy lag with intervals, as figure E.1."""
   lagged = [r for r in results if not design_lib.is_sampled(r[0])]
-  tasks, all_lags = _in_order(lagged, 'task'), _in_order(lagged, 'lag')
+  tasks, all_lags = _distinct(lagged, 'task'), _distinct(lagged, 'lag')
   compared = _corrections(lagged)
   fig, panels = _panels(1, len(tasks))
   for axes, task in zip(panels[0], tasks):
@@ -107,25 +109,27 @@ def lags(results: Sequence[confidence.Result]) -> figure.Figure:
           finals := _finals(lagged, task=task, lag=lag, correction=correction)
         )
       ]
-      # Side by side: intervals would hide one another.
-      places = np.arange(len(points)) + 0.08 * (i - (len(compared) - 1) / 2)
+      # Horizontal offsets keep the intervals from hiding one another.
+      positions = np.arange(len(points)) + 0.08 * (i - (len(compared) - 1) / 2)
       means = np.array([point.value for point in points])
-      apart = [
+      errors = [
         [p.value - p.low for p in points],
         [p.high - p.value for p in points],
       ]
-      axes.errorbar(places, means, apart, fmt='.-', color=f'C{i}', capsize=2)
+      axes.errorbar(
+        positions, means, errors, fmt='.-', color=f'C{i}', capsize=2
+      )
     axes.set_xticks(range(len(all_lags)), [str(lag) for lag in all_lags])
-    _finish(axes, task, 'policy lag in updates')
+    _label_axes(axes, task, 'policy lag (updates)')
   _add_legend(fig, compared)
   return fig
 
 
 def _best_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
   sampled = [r for r in results if design_lib.is_sampled(r[0])]
-  tasks = _in_order(sampled, 'task')
+  tasks = _distinct(sampled, 'task')
   yield ['replay', 'correction', *tasks]
-  for has_replay in _in_order(sampled, 'has_replay'):
+  for has_replay in _distinct(sampled, 'has_replay'):
     for correction in _corrections(sampled):
       cells = [
         _finals(
@@ -145,9 +149,9 @@ def _best_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
 
 def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
   lagged = [r for r in results if not design_lib.is_sampled(r[0])]
-  all_lags = _in_order(lagged, 'lag')
+  all_lags = _distinct(lagged, 'lag')
   yield ['task', 'correction', *(f'lag {lag}' for lag in all_lags)]
-  for task in _in_order(lagged, 'task'):
+  for task in _distinct(lagged, 'task'):
     finals = {
       correction: [
         _finals(lagged, task=task, lag=lag, correction=correction)
@@ -162,13 +166,13 @@ def _lag_rows(results: Sequence[confidence.Result]) -> Iterator[list[Any]]:
       continue
     pairs = zip(finals['vtrace'], finals['none'])
     gains = [confidence.difference(*p) if all(p) else '' for p in pairs]
-    yield [task, 'V-trace above none', *gains]
+    yield [task, 'V-trace minus none', *gains]
 
 
 def _corrections(results: Sequence[confidence.Result]) -> list[str]:
-  """Returns the corrections that the results have, in the table's order."""
-  there = {trial.correction for trial, _ in results}
-  return [name for name in corrections.CORRECTIONS if name in there]
+  """Returns the corrections in the results, in the order of `CORRECTIONS`."""
+  present = {trial.correction for trial, _ in results}
+  return [name for name in corrections.CORRECTIONS if name in present]
 
 
 def _label(correction: str) -> str:
@@ -176,7 +180,7 @@ def _label(correction: str) -> str:
 
 
 def _finals(results: Sequence[confidence.Result], **wanted: Any) -> list[float]:
-  """Final returns of the trials with these values."""
+  """Returns the final returns of the trials whose fields equal `wanted`."""
   return [
     final
     for trial, final in results
@@ -184,8 +188,8 @@ def _finals(results: Sequence[confidence.Result], **wanted: Any) -> list[float]:
   ]
 
 
-def _in_order(results: Sequence[confidence.Result], name: str) -> list[Any]:
-  """The different values of a field: numbers rising, tasks as they came."""
+def _distinct(results: Sequence[confidence.Result], name: str) -> list[Any]:
+  """Returns the distinct values of a field, sorted; tasks in given order."""
   values = list(dict.fromkeys(getattr(trial, name) for trial, _ in results))
   return values if name == 'task' else sorted(values)
 
@@ -204,9 +208,9 @@ def _panels(rows: int, columns: int) -> tuple[figure.Figure, np.ndarray]:
   return fig, axes
 
 
-def _finish(axes: axes_lib.Axes, title: str, of: str) -> None:
+def _label_axes(axes: axes_lib.Axes, title: str, xlabel: str) -> None:
   axes.set_title(title, fontsize='medium')
-  axes.set_xlabel(of)
+  axes.set_xlabel(xlabel)
   axes.set_ylabel('final return')
   style.set_style(axes)
 

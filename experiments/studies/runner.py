@@ -1,7 +1,7 @@
-"""Many small runs, one a core, each recorded when it is over.
+"""Many small runs in parallel, one per core, each recorded when it finishes.
 
-Their records are JSON: the configuration and the learning curve. A run whose
-record is there is not run again, so the same command goes on where it ended.
+A record is a JSON file with the configuration and the learning curve. Runs that
+have a record are skipped, so the same command resumes an interrupted ablation.
 """
 
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ from experiments.training import pipeline
 from experiments.training import setup as setup_lib
 from experiments.training import validation
 
-_POINTS = 20  # Of a learning curve.
+_NUM_POINTS = 20  # Of a learning curve.
 
 
 def run(config: config_lib.Config) -> dict[str, Any]:
-  """Trains, and gives the record; nothing is written.
+  """Trains a run and returns its record; writes no files.
 
   Raises:
-    ConfigError: if the configuration cannot be.
+    ConfigError: if the configuration is invalid.
   """
   validation.validate(config, jax.local_device_count())
   setup = setup_lib.make_setup(config)
@@ -47,7 +47,7 @@ def run(config: config_lib.Config) -> dict[str, Any]:
         seconds=time.monotonic() - start,
         return_window=config.return_window,
       )
-      if state.num_frames >= (len(curve) + 1) * config.num_frames / _POINTS:
+      if state.num_frames >= (len(curve) + 1) * config.num_frames / _NUM_POINTS:
         curve.append((state.num_frames, metrics_lib.summary(state).mean_return))
         state = metrics_lib.next_interval(state)
   return {
@@ -62,10 +62,20 @@ def run_all(
   folder: pathlib.Path,
   num_processes: int,
 ) -> Iterator[tuple[design_lib.Trial, dict[str, Any]]]:
-  """Runs those without a record in `folder`; gives all as they are ready.
+  """Runs the trials that have no record in `folder`.
+
+  Args:
+    trials: the trials to run.
+    folder: the folder of the records; it is created if missing.
+    num_processes: how many trials run at a time.
+
+  Yields:
+    Every trial and its record: existing records first, then new ones as they
+    finish.
 
   Raises:
-    ConfigError: if a record is of another configuration.
+    ConfigError: if `folder` cannot be written, or a record has a different
+      configuration.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,10 +106,10 @@ def run_all(
 def read(
   trial: design_lib.Trial, folder: pathlib.Path
 ) -> dict[str, Any] | None:
-  """A trial's record; None if it has not been run to its end.
+  """Reads a trial's record; returns None if the trial has not finished.
 
   Raises:
-    ConfigError: if it is of another configuration.
+    ConfigError: if the record has a different configuration.
   """
   file = _file(trial, folder)
   try:
@@ -109,8 +119,8 @@ def read(
   differing = config_json.changes(record['config'], trial.config)
   if differing:
     raise config_lib.ConfigError(
-      f'{file} is of a run with another {", ".join(differing)}: name another '
-      'folder, or remove it.'
+      f'{file} records a run with a different {", ".join(differing)}. Choose '
+      'another folder or remove the file.'
     )
   return record
 
@@ -119,7 +129,7 @@ def _run_and_write(
   trial: design_lib.Trial, folder: pathlib.Path
 ) -> dict[str, Any]:
   record = run(trial.config)
-  jax.clear_caches()  # The next one compiles its own.
+  jax.clear_caches()  # The next run compiles other functions.
   with atomic_file.replacing(_file(trial, folder)) as file:
     file.write_text(json.dumps(record, indent=1) + '\n')
   return record
@@ -130,24 +140,35 @@ def _file(trial: design_lib.Trial, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _workers(number: int, folder: pathlib.Path) -> futures.ProcessPoolExecutor:
-  """Processes that keep to a core each: small runs do not need more."""
+  """Makes a pool of processes, each pinned to one core: runs are small."""
   context = multiprocessing.get_context('spawn')
   cores = context.Queue()
   for i in range(number):
     cores.put(i)
   return futures.ProcessPoolExecutor(
-    number, mp_context=context, initializer=_begin, initargs=(cores, folder)
+    number,
+    mp_context=context,
+    initializer=_init_worker,
+    initargs=(cores, folder),
   )
 
 
-def _begin(cores: Any, folder: pathlib.Path) -> None:
-  """Before jax looks at the machine; what cannot be asked for is left."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who started it will end it.
-  jax.config.update('jax_platforms', 'cpu')  # Too small for anything else.
+def _init_worker(cores: Any, folder: pathlib.Path) -> None:
+  """Initializes a worker process.
+
+  Must run before JAX creates its backends. CPU pinning is skipped where the OS
+  lacks it.
+
+  Args:
+    cores: queue of core indices; the worker takes one.
+    folder: the folder of the records; the compilation cache is inside it.
+  """
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process stops it.
+  jax.config.update('jax_platforms', 'cpu')  # The runs are too small for a GPU.
   number = cores.get()
   if hasattr(os, 'sched_setaffinity'):
-    mine = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {mine[number % len(mine)]})
-  # Runs of one task differ in little: what is the same is compiled once.
+    available = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {available[number % len(available)]})
+  # Runs of the same task share most compiled functions.
   jax.config.update('jax_compilation_cache_dir', str(folder / 'compiled'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)

@@ -1,8 +1,9 @@
-"""Small MDPs on which a correction's operator is exact.
+"""Small MDPs on which the operator of a correction is computed exactly.
 
 The operator enumerates every action path of n steps from every state and
-weighs it by mu; each path's target is the code's own. Transitions are
-deterministic, so that the action paths are all there is.
+weights it by its probability under mu. The target of each path comes from
+`vtrace.corrections`. Transitions are deterministic, so actions are the only
+source of randomness.
 """
 
 from collections.abc import Callable
@@ -21,16 +22,16 @@ STATES, ACTIONS, STEPS, GAMMA = 4, 3, 3, 0.8
 
 
 class TabularMDP(NamedTuple):
-  """A deterministic MDP with two policies; all `[states, actions]`."""
+  """A deterministic MDP with two policies; fields are `[states, actions]`."""
 
   next_state: np.ndarray
   reward: np.ndarray
-  mu: np.ndarray  # Acts.
-  pi: np.ndarray  # Is learnt about.
+  mu: np.ndarray  # Behaviour policy.
+  pi: np.ndarray  # Target policy.
 
 
 def make_mdp(seed: int) -> TabularMDP:
-  """A random one."""
+  """Makes a random MDP with random policies."""
   rng = np.random.default_rng(seed)
   shape = STATES, ACTIONS
   return TabularMDP(
@@ -42,7 +43,11 @@ def make_mdp(seed: int) -> TabularMDP:
 
 
 def paths(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """States `[n+1, P]`, actions `[n, P]` and mu-probabilities `[P]`."""
+  """Enumerates all P action paths of n = `STEPS` steps from all states.
+
+  Returns:
+    States `[n+1, P]`, actions `[n, P]` and probabilities under mu `[P]`.
+  """
   starts, *actions = np.array(
     list(itertools.product(range(STATES), *[range(ACTIONS)] * STEPS))
   ).T
@@ -56,7 +61,18 @@ def paths(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def operator(
   mdp: TabularMDP, correction: corrections.Correction, **settings: Any
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """V -> R V, the expectation of v_s over mu's paths from each state."""
+  """Returns the operator V -> R V of a correction.
+
+  (R V)(x) is the expectation of the target v_s over the paths of mu from x.
+
+  Args:
+    mdp: the MDP.
+    correction: one of `corrections.CORRECTIONS`.
+    **settings: keyword arguments of `corrections.targets_and_advantages`.
+
+  Returns:
+    A function from values `[states]` to values `[states]`.
+  """
   states, actions, probability = paths(mdp)
   here = states[:-1], actions
   log_pi = np.log(mdp.pi)
@@ -81,7 +97,10 @@ def operator(
 def fixed_point(
   apply: Callable[[np.ndarray], np.ndarray], iterations: int = 400
 ) -> np.ndarray:
-  """Where iterating an operator from zero ends, or comes to rest."""
+  """Iterates an operator from V = 0 to convergence, `iterations` times at most.
+
+  It has converged when no value changes by 1e-7 or more.
+  """
   v = np.zeros(STATES)
   for _ in range(iterations):
     v, before = apply(v), v
@@ -94,7 +113,7 @@ def fixed_point(
 def _targets(
   correction, settings, log_rhos, rewards, log_probs, values, bootstrap_value
 ):
-  """Returns v_s of the first step of each path, `[P]`; compiled but once."""
+  """Returns v_s of the first step of each path, `[P]`."""
   returns = corrections.targets_and_advantages(
     correction,
     log_rhos,
@@ -109,7 +128,7 @@ def _targets(
 
 
 def value_of(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
-  """V of a policy in closed form: (I - gamma P)^-1 r."""
+  """Returns the value of a policy, (I - gamma P)^-1 r, `[states]`."""
   transition = np.zeros([STATES, STATES])
   for x, a in itertools.product(range(STATES), range(ACTIONS)):
     transition[x, mdp.next_state[x, a]] += policy[x, a]
@@ -118,6 +137,6 @@ def value_of(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
 
 
 def clipped_policy(mdp: TabularMDP, rho_bar: float | None) -> np.ndarray:
-  """pi_rho_bar of equation 3."""
+  """Returns pi_rho_bar of equation 3; None stands for no clipping."""
   policy = mdp.pi if rho_bar is None else np.minimum(rho_bar * mdp.mu, mdp.pi)
   return policy / np.sum(policy, axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""Building and running a training run."""
+"""Construction and execution of a training run."""
