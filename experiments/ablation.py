@@ -1,12 +1,12 @@
-"""The paper's comparison of corrections, on small tasks: one command.
+"""The paper's comparison of off-policy corrections, on small tasks.
 
 python -m experiments.ablation --quick              # minutes
 python -m experiments.ablation                      # about an hour on 2 cores
-python -m experiments.ablation --out=runs/ablation  # again: it goes on
+python -m experiments.ablation --out=runs/ablation  # continues an earlier one
 
-Four corrections, with and without replay, over samples of hyperparameters and
-over policy lags; `studies.design` says which. Every run is recorded when it is
-over, and the tables and figures are drawn at the end: see `studies.report`.
+Compares four corrections with and without replay, over sampled hyperparameters
+and over policy lags; `studies.design` lists the runs. Each run is recorded when
+it ends. `studies.report` writes the tables and figures at the end.
 """
 
 import pathlib
@@ -27,7 +27,16 @@ from experiments.studies import runner
 def run(
   design: design_lib.Design, folder: pathlib.Path, num_processes: int
 ) -> list[confidence.Result]:
-  """Runs what is missing, and draws all."""
+  """Runs the trials that have no record yet, and writes the report.
+
+  Args:
+    design: the trials.
+    folder: the output folder.
+    num_processes: the number of trials that run at a time.
+
+  Returns:
+    (trial, mean return) of every trial, in the order of the design.
+  """
   wanted = design_lib.trials(design)
   results = []
   with tqdm.tqdm(total=len(wanted), unit='run', smoothing=0.1) as bar:
@@ -42,7 +51,7 @@ def run(
 
 
 def main() -> None:
-  """Runs the ablation that the flags ask for."""
+  """Runs the ablation as specified by the flags."""
   values = flags.FLAGS
   folder = config_lib.path(values.out)
   design = design_lib.QUICK if values.quick else design_lib.FULL
@@ -50,7 +59,7 @@ def main() -> None:
     results = run(design, folder, values.processes or hardware.num_cores())
   except KeyboardInterrupt:
     print(
-      'Interrupted: what was over is kept; the same command goes on.',
+      'Interrupted: finished runs are kept. Run the same command to continue.',
       file=sys.stderr,
     )
     sys.exit(130)
@@ -60,9 +69,13 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('out', 'runs/ablation', 'Where all of it is recorded.')
-  flags.DEFINE_boolean('quick', False, 'A few short runs, to see it work.')
+  flags.DEFINE_string(
+    'out', 'runs/ablation', 'Output folder of run records, tables and figures.'
+  )
+  flags.DEFINE_boolean(
+    'quick', False, 'Run a small design of a few short runs.'
+  )
   flags.DEFINE_integer(
-    'processes', 0, 'Runs at a time; 0: as many as cores.', lower_bound=0
+    'processes', 0, 'Runs at a time. 0: one per CPU core.', lower_bound=0
   )
   cli.run(main)

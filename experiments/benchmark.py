@@ -1,4 +1,4 @@
-"""The profiler: how fast a training is here, and what its bottleneck is.
+"""The profiler: measures training throughput and finds its bottleneck.
 
 python -m experiments.benchmark --preset=pong
 python -m experiments.benchmark --preset=atari --json=h100.json
@@ -31,48 +31,54 @@ from experiments.training import validation
 _FINALISTS = 3
 _ROW = '{:<12}{:>12}{:>12}{:>12}{:>16}{:>12}'
 _LEGEND = (
-  "steps/s: the agent's, median and best; frames/s: the environment's, median; "
-  'per core-second:\nframes for a second of one core; last: of what the whole '
-  'takes; rest: in no stage.'
+  'steps/s: agent steps per second, median and best round; frames/s: '
+  'environment frames\nper second, median; per core-second: frames per second '
+  'of CPU time; last column:\nshare of CPU or device time; whole: end-to-end '
+  'training; rest: Python and waiting\noutside the stages.'
 )
-_REST_COSTS = 'what is in no stage, Python and waits, costs most'
+_REST_LABEL = 'Python and waiting outside the stages'
 
 
 def measure(
   config: config_lib.Config, seconds: float, rounds: int
 ) -> tuple[dict[str, bound_lib.Rate], int]:
-  """Every stage alone and the whole, in turns, so many rounds.
+  """Measures every stage alone and end-to-end training, in interleaved rounds.
 
   Args:
-    config: of the training.
-    seconds: for a stage in a round; the whole gets four times as many.
-    rounds: after one that does not count.
+    config: the training to measure.
+    seconds: measuring time of a stage per round; end-to-end training is
+      measured four times as long.
+    rounds: number of rounds, after a warm-up call of every stage.
 
   Returns:
-    The stages' rates, and how many environment frames an agent step is.
+    ({stage: throughput}, environment frames per agent step).
   """
   with contextlib.ExitStack() as stack:
     measures = stack.enter_context(stages.timing_stages(config))
     whole = setup_lib.make_setup(config)
     measures[stages.WHOLE] = stack.enter_context(stages.timing_training(whole))
-    _say('Compiling every stage.')
+    _log('Compiling every stage.')
     for call in measures.values():
       call(0.1)
     readings = {name: [] for name in measures}
     for number in range(rounds):
-      _say(f'Measuring every stage and the whole, round {number + 1}.')
+      _log(f'Measuring all stages and end-to-end training, round {number + 1}.')
       for name, call in measures.items():
-        times = 4 if name == stages.WHOLE else 1
-        readings[name].append(call(seconds * times))
+        factor = 4 if name == stages.WHOLE else 1
+        readings[name].append(call(seconds * factor))
     frames_per_step = whole.envs[0].frames_per_step
-  rates = {name: bound_lib.rate(its) for name, its in readings.items()}
+  rates = {name: bound_lib.rate(values) for name, values in readings.items()}
   return rates, frames_per_step
 
 
 def examine(
   config: config_lib.Config, seconds: float, rounds: int
 ) -> dict[str, Any]:
-  """Measures, and says what it means: what --json holds."""
+  """Measures throughput, bound, cost shares and the gain of other flags.
+
+  Returns:
+    The record that --json stores; throughputs are in agent steps per second.
+  """
   machine = hardware.describe()
   on_accelerator = jax.default_backend() != 'cpu'
   find_bound = functools.partial(
@@ -82,7 +88,7 @@ def examine(
   )
   rates, frames_per_step = measure(config, seconds, rounds)
   bound = find_bound(rates)
-  _say('Measuring what other flags would change.')
+  _log('Measuring the effect of other flags.')
   candidates = suggestions.alternatives(
     config, machine['num_devices'], on_accelerator
   )
@@ -105,7 +111,7 @@ def examine(
 
 
 def report(record: Mapping[str, Any]) -> None:
-  """Prints the table, and what it means."""
+  """Prints the table of stages, the bottleneck and the suggested flags."""
   config, machine = record['config'], record['hardware']
   print(
     f'{config["env"]}, {config["torso"]} torso, {config["num_actors"]} actors '
@@ -118,8 +124,10 @@ def report(record: Mapping[str, Any]) -> None:
     f'{machine["num_cores"]} cores; jax {machine["jax"]}, envpool '
     f'{machine["envpool"]}\n'
   )
-  of = 'device time' if record['on_accelerator'] else 'core time'
-  print(_ROW.format('', 'steps/s', 'best', 'frames/s', 'per core-second', of))
+  share = 'device time' if record['on_accelerator'] else 'CPU time'
+  print(
+    _ROW.format('', 'steps/s', 'best', 'frames/s', 'per core-second', share)
+  )
   for name, rate in record['stages'].items():
     print(_line(record, name, rate, record['shares'].get(name)))
   if bound_lib.REST in record['shares']:
@@ -134,20 +142,19 @@ def report(record: Mapping[str, Any]) -> None:
   )
   print(_LEGEND)
   slowest = max(record['shares'], key=record['shares'].get)
-  most = (
-    _REST_COSTS if slowest == bound_lib.REST else f'the {slowest} costs most'
-  )
+  most = _REST_LABEL if slowest == bound_lib.REST else slowest
   print(
-    f'\nThe whole reaches {record["share_of_bound"]:.0%} of the bound (at its '
-    f'best {record["share_of_bound_best"]:.0%}), {bound["reason"]}; {most}.'
+    f'\nTraining reaches {record["share_of_bound"]:.0%} of the bound '
+    f'({record["share_of_bound_best"]:.0%} in the best round). Bottleneck: '
+    f'{bound["reason"]}. Largest cost: {most}.'
   )
   for change in record['advice']:
     print(f'{_flags(change["flags"])}: {change["gain"]:+.0%}, {change["why"]}.')
 
 
-def _say(what: str) -> None:
-  """Tells who waits; the table alone goes to standard output."""
-  print(what, file=sys.stderr, flush=True)
+def _log(message: str) -> None:
+  """Prints progress to standard error; standard output has only the table."""
+  print(message, file=sys.stderr, flush=True)
 
 
 def _line(
@@ -172,11 +179,16 @@ def _flags(values: Mapping[str, Any]) -> str:
 
 
 def tune(config: config_lib.Config, seconds: float) -> None:
-  """Prints every combination as it is measured; then the best, compared."""
+  """Measures combinations of actors and batch sizes and compares the best.
+
+  Args:
+    config: the requested training.
+    seconds: measuring time per combination; twice as long in the comparison.
+  """
   combinations = search.combinations(config, jax.local_device_count())
   print(
-    f'{len(combinations)} combinations, each once; compilation takes most of '
-    'the time.'
+    f'{len(combinations)} combinations, measured once each; compilation takes '
+    'most of the time.'
   )
   found = []
   for speed, changed in search.measure_each(combinations, seconds):
@@ -184,14 +196,14 @@ def tune(config: config_lib.Config, seconds: float) -> None:
     found.append((speed, changed))
   best = sorted(found, key=lambda pair: -pair[0])[:_FINALISTS]
   finalists = [config, *(changed for _, changed in best if changed != config)]
-  print('What was asked for and the fastest, in turns:')
+  print('Requested and fastest settings, measured in interleaved rounds:')
   compared = search.compare(finalists, 2 * seconds)
-  asked = next(speed for speed, changed in compared if changed == config)
+  requested = next(speed for speed, changed in compared if changed == config)
   for speed, changed in compared:
-    _print_tuned(speed, changed, f'  {speed / asked - 1:+.0%}')
+    _print_tuned(speed, changed, f'  {speed / requested - 1:+.0%}')
   print(
-    'Another batch size is another run: a larger one makes fewer updates of as '
-    'many frames, and may learn less from them.'
+    'A larger batch size makes fewer updates from the same number of frames '
+    'and may learn less from them.'
   )
 
 
@@ -203,22 +215,24 @@ def _print_tuned(
 
 
 def main() -> None:
-  """Runs the profiler; Ctrl-C ends it in a line."""
+  """Runs the profiler; exits with a one-line message on Ctrl-C."""
   try:
     run()
   except KeyboardInterrupt:
-    _say('Interrupted: nothing was stored.')
+    _log('Interrupted: nothing was stored.')
     sys.exit(130)
 
 
 def run() -> None:
-  """Examines, or tunes, as the flags say."""
+  """Measures the training or, with --tune, other combinations of flags."""
   values = flags.FLAGS
-  asked = cli.config_from_flags()
-  validation.validate(asked, jax.local_device_count())
-  config = dataclasses.replace(asked, num_frames=2**53)  # Never to the end.
+  requested = cli.config_from_flags()
+  validation.validate(requested, jax.local_device_count())
+  config = dataclasses.replace(requested, num_frames=2**53)  # Never ends.
   if values.tune and values.json:
-    raise config_lib.ConfigError('--tune has no table for --json to store.')
+    raise config_lib.ConfigError(
+      '--json cannot be used with --tune, which makes no table to store.'
+    )
   if values.tune:
     tune(config, values.seconds)
     return
@@ -227,18 +241,30 @@ def run() -> None:
     return
   with atomic_file.replacing(config_lib.path(values.json)) as file:
     record = examine(config, values.seconds, values.rounds)
-    record['config'] = dataclasses.asdict(asked)
+    record['config'] = dataclasses.asdict(requested)
     report(record)
     file.write_text(json.dumps(record, indent=2) + '\n')
 
 
 if __name__ == '__main__':
   cli.define_flags()
-  flags.adopt_module_key_flags(cli)  # For --help.
-  flags.DEFINE_float('seconds', 1.0, 'For a stage, a round.', lower_bound=0.1)
-  flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
-  flags.DEFINE_string('json', '', 'Also stores the table in this file.')
+  flags.adopt_module_key_flags(cli)  # --help lists them.
+  flags.DEFINE_float(
+    'seconds',
+    1.0,
+    'Seconds to measure a stage per round, or a combination with --tune.',
+    lower_bound=0.1,
+  )
+  flags.DEFINE_integer(
+    'rounds', 5, 'Rounds of measurements; unused with --tune.', lower_bound=1
+  )
+  flags.DEFINE_string(
+    'json', '', 'JSON file that also stores the results. Empty: none.'
+  )
   flags.DEFINE_boolean(
-    'tune', False, 'Rather tries combinations of actors and batches.'
+    'tune',
+    False,
+    'Instead, measure combinations of num_actors, envs_per_actor and '
+    'batch_size and print the fastest.',
   )
   cli.run(main)

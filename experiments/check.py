@@ -1,13 +1,13 @@
-"""The pipeline check: does the learner receive what the environments did?
+"""The pipeline check: compares learner batches with what environments did.
 
 python -m experiments.check --env=Pong-v5
 python -m experiments.check --env=my_module:make_env --unroll_length=40
 python -m experiments.check --preset=pong
-python -m experiments.check --logdir=runs/a     # with that run's flags
+python -m experiments.check --logdir=runs/a     # with the flags of that run
 
-It trains through the real actors, queue and learner, at a lag of 0, records
-what every environment did, and compares that with every batch that was learnt
-from. Prints a table of all checks; exit status 1 if any of them failed.
+Trains at a lag of 0 with the real actors, queue and learner, records every
+environment, and compares the recording with every batch of the learner. Prints
+a table of all checks; the exit status is 1 if any check failed.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from experiments.training import pipeline
 from experiments.training import setup as setup_lib
 from experiments.training import validation
 
-# Where neither --preset nor --logdir is given. Small: it need not learn.
+# Used without --preset and --logdir. Small, because it need not learn.
 _SMALL = dict(
   env='Catch',
   num_actors=2,
@@ -42,51 +42,59 @@ _SMALL = dict(
   use_lstm=True,
   learning_rate=1e-3,
 )
-_ENOUGH = 5  # Ends of episodes, of either kind;
-_PLENTY = 500  # of one kind, when the other may never come.
-_LEAST_UPDATES = 10
-_REHEARSED_STEPS = 200
-_ROW = '{:<10}{:<18}{:<54}{}'
+# The check ends after so many terminations and so many truncations, or after
+# more of one kind, because the other may never occur.
+_MIN_OF_BOTH = 5
+_MIN_OF_ONE = 500
+_MIN_UPDATES = 10
+_NUM_ENV_STEPS = 200
+_ROW = '{:<10}{:<20}{:<54}{}'
 
 
 class Report(NamedTuple):
-  """What came of all checks."""
+  """Results of all checks."""
 
   results: list[results_lib.Result]
   num_updates: int
   num_frames: int
-  steps_per_second: float  # Agent steps, of one actor's environments alone.
+  steps_per_second: float  # Agent steps of one actor's environments alone.
 
 
 def check(config: config_lib.Config, seconds: float) -> Report:
-  """Plays until enough was seen, `seconds` at most.
+  """Checks the pipeline until enough episode ends were seen.
+
+  Args:
+    config: the training to check; run with a lag of 0 and without replay.
+    seconds: the longest time to train for, compilation excluded.
 
   Raises:
-    ConfigError: if the configuration cannot be.
+    ConfigError: if the configuration is invalid or no agent fits the
+      environment.
   """
   config = dataclasses.replace(
     config,
     lag=0,
     replay_fraction=0.0,
     num_frames=2**53,
-    # Gradients tell what the loss did: they must not be weighed with 0.
+    # The checks read the loss terms from gradients, so no weight may be 0.
     baseline_cost=config.baseline_cost or 1.0,
     entropy_cost=config.entropy_cost or 0.01,
   )
   validation.validate(config, jax.local_device_count())
   _check_agent(config)
   try:
-    rehearsal, steps_per_second = rehearse(config)
-  except registry.REFUSALS as error:  # Of what a step gives.
+    env_results, steps_per_second = rehearse(config)
+  except registry.REFUSALS as error:  # A step returned invalid values.
     raise config_lib.ConfigError(str(error)) from error
-  if rehearsal[0].status == results_lib.FAIL:
-    return Report(rehearsal, 0, 0, steps_per_second)  # Nothing can be built on.
+  if env_results[0].status == results_lib.FAIL:
+    # The other checks assume the environment conventions.
+    return Report(env_results, 0, 0, steps_per_second)
   tally = results_lib.Tally(config.precision)
   num_updates, num_frames, faults = _play(config, tally, seconds)
   if faults:
-    rehearsal[0] = results_lib.conventions_result(faults)
+    env_results[0] = results_lib.conventions_result(faults)
   return Report(
-    [*rehearsal, *tally.results()], num_updates, num_frames, steps_per_second
+    [*env_results, *tally.results()], num_updates, num_frames, steps_per_second
   )
 
 
@@ -99,22 +107,24 @@ def _check_agent(config: config_lib.Config) -> None:
 def rehearse(
   config: config_lib.Config,
 ) -> tuple[list[results_lib.Result], float]:
-  """Returns the checks that need no agent, and the environment's speed."""
+  """Checks the environment without an agent.
+
+  Returns:
+    (results of the checks, agent steps per second of one actor's environments).
+  """
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)
     return builders.make_envs(one)[0]
 
-  watched = recording_env.RecordingEnv(make(config.seed))
-  steps = recording_env.play(watched, _REHEARSED_STEPS)
-  watched.close()
+  recorded = recording_env.RecordingEnv(make(config.seed))
+  steps = recording_env.play(recorded, _NUM_ENV_STEPS)
+  recorded.close()
   found = [
     results_lib.conventions_result(
-      watched.faults, len(steps) * watched.num_envs
+      recorded.faults, len(steps) * recorded.num_envs
     ),
-    results_lib.seed_result(
-      *recording_env.is_repeatable(make, _REHEARSED_STEPS)
-    ),
+    results_lib.seed_result(*recording_env.is_repeatable(make, _NUM_ENV_STEPS)),
   ]
   return found, _steps_per_second(make(config.seed))
 
@@ -131,13 +141,17 @@ def _steps_per_second(env: environment.Environment) -> float:
 def _play(
   config: config_lib.Config, tally: results_lib.Tally, seconds: float
 ) -> tuple[int, int, list[str]]:
-  """Learns, and examines every batch; gives updates, frames and faults."""
+  """Trains and checks every batch.
+
+  Returns:
+    (updates, environment frames, violated environment conventions).
+  """
   envs = [recording_env.RecordingEnv(env) for env in builders.make_envs(config)]
   setup = setup_lib.make_setup(config, envs=envs)
   checker = pipeline_checker.PipelineChecker(config, setup.agent, envs)
   params = learner.local_params(setup.run.train_state)
   with pipeline.running(setup) as steps:
-    start = math.inf  # Compilation does not count.
+    start = math.inf  # Set after the first update, which compiles.
     for progress in steps:
       where = f'update {progress.num_updates}'
       tally.add(checker.examine(params, progress), where)
@@ -154,35 +168,39 @@ def _play(
 
 def _is_enough(tally: results_lib.Tally, num_updates: int) -> bool:
   ends = [tally.count(name) for name in ('terminations', 'truncations')]
-  seen = min(ends) >= _ENOUGH or max(ends) >= _PLENTY
-  return seen and num_updates >= _LEAST_UPDATES
+  seen = min(ends) >= _MIN_OF_BOTH or max(ends) >= _MIN_OF_ONE
+  return seen and num_updates >= _MIN_UPDATES
 
 
 def report(config: config_lib.Config, found: Report) -> None:
-  """Prints the table."""
+  """Prints the table of results and the environment throughput."""
   print(
-    f'{config.env}: {found.num_updates} updates on {found.num_frames:,} frames '
-    f'of {config.num_actors} x {config.envs_per_actor} environments, unrolls '
-    f'of {config.unroll_length}, {config.torso} torso'
+    f'{config.env}: {found.num_updates} updates, {found.num_frames:,} frames, '
+    f'{config.num_actors} actors x {config.envs_per_actor} environments, '
+    f'unroll length {config.unroll_length}, {config.torso} torso'
     f'{", LSTM" if config.use_lstm else ""}.\n'
   )
   for result in found.results:
-    says = results_lib.CHECKS[result.name].says
-    print(_ROW.format(result.status, result.name, says, result.evidence))
+    description = results_lib.CHECKS[result.name].says
+    print(_ROW.format(result.status, result.name, description, result.evidence))
   print(
-    f"\nOne actor's {config.envs_per_actor} environments alone make "
-    f'{found.steps_per_second:,.0f} agent steps/s with random actions.'
+    f'\nThroughput of the {config.envs_per_actor} environments of one actor '
+    f'with random actions: {found.steps_per_second:,.0f} agent steps/s.'
   )
   missing = [v.name for v in found.results if v.status == results_lib.NOT_SEEN]
   if missing:
     print(
-      f'Not seen: {", ".join(missing)}. What never happened was not checked; '
-      '--seconds gives it more time.'
+      f'Not seen: {", ".join(missing)}. These events did not occur and were '
+      'not checked; a larger --seconds may help.'
     )
 
 
 def asked_config() -> config_lib.Config:
-  """What the flags ask for; small where they leave it open."""
+  """Returns the configuration of the flags.
+
+  Without --preset and --logdir, the other settings are those of a small run,
+  with a torso that fits the observations.
+  """
   if flags.FLAGS['preset'].present or flags.FLAGS.logdir:
     return cli.config_from_flags()
   given = cli.overrides_from_flags()
@@ -198,7 +216,7 @@ def asked_config() -> config_lib.Config:
 
 
 def main() -> None:
-  """Checks as the flags say."""
+  """Runs the check as specified by the flags; exits with 1 on failure."""
   config = asked_config()
   found = check(config, flags.FLAGS.seconds)
   report(config, found)
@@ -208,6 +226,8 @@ def main() -> None:
 
 if __name__ == '__main__':
   cli.define_flags()
-  flags.adopt_module_key_flags(cli)  # For --help.
-  flags.DEFINE_float('seconds', 30.0, 'To play for, at most.', lower_bound=0)
+  flags.adopt_module_key_flags(cli)  # --help lists them.
+  flags.DEFINE_float(
+    'seconds', 30.0, 'Longest time to train for, in seconds.', lower_bound=0
+  )
   cli.run(main)

@@ -1,4 +1,7 @@
-"""The door of a script: flags in; bad input is a line and status 2."""
+"""The shared command-line entry point: parses flags into a Config.
+
+Invalid input prints one line and exits with status 2.
+"""
 
 from collections.abc import Callable
 import dataclasses
@@ -21,11 +24,11 @@ _DEFINE = {
 
 
 def define_flags() -> None:
-  """Defines --preset, and one flag for each field of `Config`."""
+  """Defines --preset and one flag for each field of `Config`."""
   flags.DEFINE_string(
     'preset',
     'catch',
-    f'Values to begin with: {", ".join(config_lib.PRESETS)}.',
+    f'Set of defaults that flags override: {", ".join(config_lib.PRESETS)}.',
   )
   for field in dataclasses.fields(config_lib.Config):
     values = (
@@ -41,14 +44,15 @@ def define_flags() -> None:
 
 
 def config_from_flags() -> config_lib.Config:
-  """The preset, with every flag that was given.
+  """Returns the configuration that the flags specify.
 
-  Where --logdir holds a run and no --preset is given, the run's own values take
-  the preset's place.
+  The flags override the values of --preset. If --preset is not given and
+  --logdir holds a run, they override the recorded values of that run.
 
   Raises:
-    ConfigError: if there is no such preset, or none was given for an
-      environment that is not the default's.
+    ConfigError: if the preset is unknown, if --env differs from the environment
+      of the default preset and --preset is not given, or if the recorded
+      configuration cannot be read.
   """
   values = flags.FLAGS.flag_values_dict()
   recorded = _recorded(values['logdir'])
@@ -61,16 +65,20 @@ def config_from_flags() -> config_lib.Config:
 
 
 def overrides_from_flags() -> dict[str, Any]:
-  """The settings of a run that flags were given for."""
+  """Returns {name: value} of the `Config` fields that were given as flags."""
   names = [field.name for field in dataclasses.fields(config_lib.Config)]
   values = {name: flags.FLAGS[name].value for name in names}
   return {k: v for k, v in values.items() if v is not None}
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
-  """Parses flags and runs `main`; what the user got wrong is one line.
+  """Parses flags and runs `main`; exits with status 2 on invalid input.
 
-  With `takes_arguments` main is given the list of what is not a flag.
+  Args:
+    main: called without arguments; a ConfigError that it raises is printed as
+      one line.
+    takes_arguments: call `main` with the list of positional arguments instead
+      of rejecting them.
   """
 
   def checked_main(argv):
@@ -81,38 +89,40 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
         raise config_lib.ConfigError(f'Unexpected argument {argv[1]!r}.')
       main()
     except config_lib.ConfigError as error:
-      _refuse(error)
+      _exit_with_error(error)
 
-  logging.set_verbosity(logging.WARNING)  # jax lists absent backends as news.
+  # JAX logs every missing backend at level INFO.
+  logging.set_verbosity(logging.WARNING)
   app.run(checked_main, flags_parser=_parse)
 
 
 def _recorded(path: str | None) -> dict[str, Any] | None:
+  """Returns the configuration recorded in the log directory `path`, if any."""
   if not path:
     return None
   return config_json.read(config_lib.path(path))
 
 
 def _check_preset_given(values: dict[str, Any]) -> None:
-  """Refuses to train one environment with the values of another, unasked."""
+  """Raises a ConfigError if the default preset is for another environment."""
   env = values['env']
   default = config_lib.from_preset(values['preset']).env
   if not flags.FLAGS['preset'].present and env not in (None, default):
     raise config_lib.ConfigError(
-      f'--env={env} needs a --preset, the values to begin with: '
-      f'{", ".join(config_lib.PRESETS)}.'
+      f'--env={env} needs a --preset, because the default preset is for '
+      f'{default}. Choose one of {", ".join(config_lib.PRESETS)}.'
     )
 
 
 def _parse(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
-  except SystemExit:  # After --help, which absl takes for a failure.
+  except SystemExit:  # absl exits with status 1 after --help.
     sys.exit(0)
   except flags.Error as error:
-    _refuse(error)
+    _exit_with_error(error)
 
 
-def _refuse(error: Exception) -> None:
+def _exit_with_error(error: Exception) -> None:
   print('error:', *str(error).split(), file=sys.stderr)  # On one line.
   sys.exit(2)

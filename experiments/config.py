@@ -1,7 +1,7 @@
-"""Every number of a run, written once, with its help and its source.
+"""The configuration of a run: every setting with default, help and source.
 
-`Config` holds the defaults: the paper's Atari values (appendix G, table G.1,
-unless a field says otherwise). A preset overrides some of them, a flag
+The defaults of `Config` are the paper's Atari values (appendix G, table G.1)
+unless the help of a field says otherwise. A preset overrides defaults; a flag
 overrides both.
 """
 
@@ -18,7 +18,7 @@ import vtrace
 
 
 class ConfigError(ValueError):
-  """The user asked for something that cannot be; the message says what."""
+  """Invalid user input; the message is one line and names the cause."""
 
 
 _COUNT = (1, 2**53)
@@ -35,20 +35,20 @@ def _field(
   choices: Iterable[str] = (),
   resumable: bool = False,
 ) -> Any:
-  """Declares a setting.
+  """Declares a field of `Config`.
 
   Args:
-    default: its value where neither a preset nor a flag gives one.
-    help_text: for --help.
-    bounds: the least and the greatest value of a number.
-    choices: all values of a text, if it is not free.
+    default: the value if neither a preset nor a flag sets the field.
+    help_text: the text that --help prints.
+    bounds: (minimum, maximum) of a number, both inclusive.
+    choices: the allowed values of a string; empty: any string.
     resumable: whether a run can be resumed with another value.
 
   Raises:
     TypeError: if a number has no bounds.
   """
   if type(default) in (int, float) and bounds is None:
-    raise TypeError(f'A number needs bounds: {help_text}')
+    raise TypeError(f'A numeric field needs bounds: {help_text}')
   metadata = dict(
     help=help_text, bounds=bounds, choices=tuple(choices), resumable=resumable
   )
@@ -57,118 +57,141 @@ def _field(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A run. Frames are environment frames, action repeats included."""
+  """The settings of a run. Frames include action repeats."""
 
   # The environment.
   env: str = _field(
     'Pong-v5',
-    "'Catch', 'DelayedCatch', the id of an EnvPool task with a single discrete "
-    "action, or 'module:factory' that makes an environment of dm_env or "
-    'Gymnasium.',
+    "The environment: 'Catch', 'DelayedCatch', the id of an EnvPool task with "
+    "one discrete action, or 'module:factory', a function that makes a dm_env "
+    'or Gymnasium environment.',
   )
   num_frames: int = _field(
     200_000_000,
-    'Environment frames to train for. Paper: 200M per Atari game.',
+    'Environment frames to train for, action repeats included. Paper: 200M per '
+    'Atari game.',
     bounds=_COUNT,
   )
   seed: int = _field(
     0,
-    'Of parameters, actions and environments. Without --lag runs of one seed '
-    'still differ: when new parameters reach an actor is a matter of time.',
+    'Random seed of parameters, actions and environments. With --lag=-1, two '
+    'runs with the same seed may still differ, because thread timing decides '
+    'when an actor receives new parameters.',
     bounds=(0, 2**32 - 1),
   )
   # The agent.
   torso: str = _field(
     'deep',
-    'Figure 3: the small or the residual network for images. mlp: a '
-    'perceptron, which takes any observation.',
+    'Network torso. shallow, deep: the small and the residual network of '
+    'figure 3, for images. mlp: a multilayer perceptron for any observation.',
     choices=('shallow', 'deep', 'mlp'),
   )
   use_lstm: bool = _field(
-    False, 'An LSTM of 256 between torso and heads. Paper: not on Atari.'
+    False,
+    'Adds an LSTM of 256 units between the torso and the heads. Paper: no LSTM '
+    'on Atari.',
   )
   precision: str = _field(
     'f32',
-    'With bf16 the layers of torso and core compute in bfloat16, for '
-    'accelerators; all else stays float32. Ours.',
+    'Mixed precision. bf16: the torso and the core compute in bfloat16, for '
+    'accelerators; everything else stays in float32. f32: everything in '
+    'float32. Not from the paper.',
     choices=('f32', 'bf16'),
   )
   # The actors.
   num_actors: int = _field(
     2,
-    'Actor threads. They take turns: while one waits '
-    'for its environments another computes. Ours.',
+    'Number of actor threads. While one actor waits for its environments, '
+    'another computes actions. Not from the paper.',
     bounds=(1, 10_000),
   )
   envs_per_actor: int = _field(
-    32, 'Environments stepped together by one actor. Ours.', bounds=(1, 10**6)
+    32,
+    'Number of environments that one actor steps together. The number of new '
+    'unrolls in a batch must be a multiple of it. Not from the paper.',
+    bounds=(1, 10**6),
   )
   unroll_length: int = _field(
-    20, 'Agent steps of an unroll, T. Table G.1.', bounds=_COUNT
+    20, 'Length T of an unroll, in agent steps. Table G.1.', bounds=_COUNT
   )
   queue_capacity: int = _field(
     1,
-    'How many rollouts, its unrolls of T steps, an actor may be ahead of the '
-    'learner; bounds the policy lag. Ours.',
+    'Rollouts that the queue holds per actor; a rollout is one unroll of each '
+    "of the actor's environments. Bounds the policy lag. Not from the paper.",
     bounds=(1, 10**6),
   )
   lag: int = _field(
     -1,
-    'How many updates old the parameters are that acted for a batch, exactly: '
-    '0 acts and learns in turns, k keeps k older parameters; runs of one seed '
-    'are then the same. -1: whatever is newest, bounded by the queue. Ours.',
+    'Fixed policy lag in updates. 0: act and learn alternately. k: act on '
+    'parameters exactly k updates old; runs are then deterministic. -1: always '
+    'the newest parameters. Not from the paper.',
     bounds=(-1, 10_000),
   )
   timeout_seconds: float = _field(
     600.0,
-    'Longest wait of an actor for the learner or the other way round, '
-    'compilation included. Ours.',
+    'Longest time in seconds that an actor waits for the learner or the '
+    'learner for an actor, compilation included; then the run fails. inf: no '
+    'limit. Not from the paper.',
     resumable=True,
     bounds=(1.0, math.inf),
   )
   # The learner.
   batch_size: int = _field(
-    32, 'Unrolls in an update, over all devices. G.1.', bounds=_COUNT
+    32,
+    'Unrolls in one update, new and replayed, over all devices. Table G.1.',
+    bounds=_COUNT,
   )
   unrolls_per_pass: int = _field(
     0,
-    'Accumulate the gradient over groups of this many unrolls: the same '
-    'gradient. 0: one or two for images on CPU, whichever is faster, and '
-    'all at once otherwise. Ours.',
+    'Gradient accumulation: unrolls per forward and backward pass; the '
+    'gradient stays that of the whole batch. 0: automatic, for images on CPU '
+    'one (deep) or at most two (shallow), otherwise the whole batch. Not from '
+    'the paper.',
     resumable=True,
     bounds=(0, 2**53),
   )
   replay_fraction: float = _field(
     0.0,
-    'Of the unrolls of a batch those that are drawn from the last '
-    'replay_capacity ones; frames count once, when they are new. Section '
-    '5.2.2: half.',
+    'Fraction of each batch that is sampled from the replay buffer. 0: no '
+    'replay. Frames count once, when they are new. Section 5.2.2 uses 0.5.',
     bounds=_FRACTION,
   )
   replay_capacity: int = _field(
     10_000,
-    'Unrolls that are kept to be replayed, at most, first in first out. '
+    'Capacity of the replay buffer in unrolls; the oldest are dropped first. '
     'Section 5.2.2.',
     bounds=_COUNT,
   )
   learning_rate: float = _field(
-    6e-4, 'Falls linearly to 0 over all frames. G.1.', bounds=_FINITE
+    6e-4,
+    'Initial learning rate; decays linearly to 0 over num_frames. Table G.1.',
+    bounds=_FINITE,
   )
   rmsprop_decay: float = _field(
-    0.99, 'Of the second moment. Table G.1.', bounds=_FRACTION
+    0.99,
+    "Decay of RMSProp's second moment. Table G.1.",
+    bounds=_FRACTION,
   )
   rmsprop_epsilon: float = _field(
-    0.01, 'Inside the square root. Table G.1.', bounds=_FINITE
+    0.01,
+    "RMSProp's epsilon, inside the square root. Table G.1.",
+    bounds=_FINITE,
   )
   max_grad_norm: float = _field(
-    40.0, 'Clip of the global norm; inf: none. G.1.', bounds=_NON_NEGATIVE
+    40.0,
+    'Clipping threshold of the global gradient norm. inf: no clipping. Table '
+    'G.1.',
+    bounds=_NON_NEGATIVE,
   )
   # The loss.
-  discount: float = _field(0.99, 'gamma. Table G.1.', bounds=_FRACTION)
+  discount: float = _field(
+    0.99, 'Discount factor gamma. Table G.1.', bounds=_FRACTION
+  )
   reward_clipping: str = _field(
     'abs_one',
-    'abs_one: to [-1, 1], table G.1. soft_asymmetric: as the authors released '
-    'it for DMLab-30; soft_asymmetric_paper: as in figure D.1; none: not.',
+    'Clipping of rewards in the learner. abs_one: to [-1, 1], table G.1. '
+    "soft_asymmetric: DMLab-30, as in the authors' code. "
+    'soft_asymmetric_paper: DMLab-30, as in figure D.1. none: no clipping.',
     choices=vtrace.rewards.CLIPPINGS,
   )
   baseline_cost: float = _field(
@@ -179,49 +202,69 @@ class Config:
   )
   correction: str = _field(
     'vtrace',
-    'For policy lag. Section 5.2.2.',
+    'Off-policy correction. one_step: importance weights in the policy '
+    'gradient only. epsilon: adds 1e-6 to the policy inside its logarithm. '
+    'none: no correction. Section 5.2.2.',
     choices=vtrace.corrections.CORRECTIONS,
   )
   clip_rho_threshold: float = _field(
-    1.0, 'rho_bar of V-trace; inf: none. Section 4.1.', bounds=_NON_NEGATIVE
+    1.0,
+    "Threshold rho_bar of V-trace's temporal-difference weights. inf: no "
+    'clipping. Section 4.1.',
+    bounds=_NON_NEGATIVE,
   )
   clip_c_threshold: float = _field(
-    1.0, 'c_bar of V-trace; inf: none. Section 4.1.', bounds=_NON_NEGATIVE
+    1.0,
+    "Threshold c_bar of V-trace's traces. inf: no clipping. Section 4.1.",
+    bounds=_NON_NEGATIVE,
   )
   clip_pg_rho_threshold: float = _field(
     1.0,
-    "Clip of the policy gradient's weights; inf: none. The authors' code.",
+    'Threshold of the importance weights of the policy gradient. inf: no '
+    "clipping. From the authors' code.",
     bounds=_NON_NEGATIVE,
   )
-  lambda_: float = _field(1.0, 'lambda of V-trace. Remark 2.', bounds=_FRACTION)
+  lambda_: float = _field(
+    1.0,
+    'Factor lambda of the trace weights; below 1, the value targets use '
+    'shorter n-step returns. Remark 2.',
+    bounds=_FRACTION,
+  )
   # The records.
   logdir: str = _field(
     '',
-    'Where the run is recorded; a run that is there goes on. Empty: a new '
-    'folder in runs/, named after environment, seed, time and process.',
+    'Log directory of the run. If it already holds a run, that run is resumed. '
+    'Empty: a new folder in runs/, named after environment, seed, time and '
+    'process id.',
     resumable=True,
   )
   log_updates: int = _field(
-    100, 'Updates between two rows of metrics. Ours.', bounds=_COUNT
+    100,
+    'Updates between two rows of metrics.csv. Not from the paper.',
+    bounds=_COUNT,
   )
   return_window: int = _field(
-    100, 'Episodes that mean_return averages. Ours.', bounds=_COUNT
+    100,
+    'Number of latest episodes that mean_return averages. Not from the paper.',
+    bounds=_COUNT,
   )
   checkpoint_seconds: float = _field(
     60.0,
-    'Seconds between two checkpoints; the last three are kept. Ours.',
+    'Seconds between two checkpoints; the last three are kept. Not from the '
+    'paper.',
     resumable=True,
     bounds=_NON_NEGATIVE,
   )
   debug_nans: bool = _field(
     False,
-    'Stop at the very computation that makes a NaN, at some cost in speed.',
+    'Stops the run at the operation that produces a NaN (jax_debug_nans). '
+    'Slower.',
     resumable=True,
   )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-  # Seconds on a laptop. Values ours.
+  # Trains in seconds on a laptop. Values not from the paper.
   'catch': dict(
     env='Catch',
     num_frames=400_000,
@@ -230,13 +273,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     batch_size=32,
     return_window=200,
   ),
-  # The paper's Atari agent: the defaults above.
+  # The paper's Atari agent: the defaults.
   'atari': dict(),
-  # Pong for 2 CPU cores. Values ours; what differs from the paper's: the
-  # shallow torso; 8 unrolls an update instead of 32, so that few frames give
-  # many updates; a smaller epsilon and a higher learning rate, to match; a
-  # lambda below 1, so that targets are less noisy; half the entropy cost; and a
-  # tenth of the frames. See results/README.md for what it reaches.
+  # Pong on 2 CPU cores. Differences from the paper: the shallow torso; 8
+  # unrolls per update instead of 32, for more updates per frame; a smaller
+  # epsilon and a higher learning rate to match; lambda below 1, for less noisy
+  # targets; half the entropy cost; a tenth of the frames. results/README.md
+  # gives the score.
   'pong': dict(
     env='Pong-v5',
     num_frames=20_000_000,
@@ -253,10 +296,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def from_preset(preset: str, **overrides: Any) -> Config:
-  """The preset called `preset`, with `overrides`.
+  """Returns the configuration of a preset, with `overrides` applied.
 
   Raises:
-    ConfigError: if there is no such preset, or an override names no field.
+    ConfigError: if the preset or the name of an override is unknown.
   """
   if preset not in PRESETS:
     raise ConfigError(
@@ -270,13 +313,13 @@ def from_preset(preset: str, **overrides: Any) -> Config:
 
 
 def path(text: str) -> pathlib.Path:
-  """A path as a user writes it: ~ is home."""
+  """Returns the path `text`, with a leading ~ expanded."""
   return pathlib.Path(os.path.expanduser(text))
 
 
 def did_you_mean(name: str, known: Any) -> str:
-  """' Did you mean ...?', or what there is."""
+  """Returns ' Did you mean ...?', or all known names if none is similar."""
   near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
   if near:
     return f' Did you mean {", ".join(near)}?'
-  return f' There are {", ".join(known)}.'
+  return f' Expected one of {", ".join(known)}.'

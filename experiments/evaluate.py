@@ -1,4 +1,4 @@
-"""Evaluates a run's newest checkpoint: the returns of whole games.
+"""Evaluates a checkpoint of a run: the returns of complete episodes.
 
 python -m experiments.evaluate --logdir=runs/pong
 python -m experiments.evaluate --logdir=runs/pong --greedy --video=pong.mp4
@@ -24,7 +24,7 @@ _DEFINE = {
 
 
 def report(options: evaluation.Options, record: dict[str, Any]) -> None:
-  """Says what came of it, and where it is."""
+  """Prints the results and the paths of the written files."""
   error = record['standard_error']
   print(
     f'{record["env"]} after {record["num_updates"]:,} updates, '
@@ -40,21 +40,23 @@ def report(options: evaluation.Options, record: dict[str, Any]) -> None:
 
 
 def define_flags() -> None:
-  """Defines a flag for each of `evaluation.Options`."""
+  """Defines one flag for each field of `evaluation.Options`."""
   for field in dataclasses.fields(evaluation.Options):
     text, bounds = field.metadata['help'], field.metadata['bounds']
     _DEFINE[field.type](field.name, field.default, text, **bounds)
 
 
 def options_from_flags() -> evaluation.Options:
-  """The flags' values.
+  """Returns the options that the flags specify.
 
   Raises:
-    ConfigError: if it is not said which run.
+    ConfigError: if --logdir is missing.
   """
   values = flags.FLAGS.flag_values_dict()
   if not values['logdir']:
-    raise config_lib.ConfigError('--logdir is missing: which run?')
+    raise config_lib.ConfigError(
+      '--logdir is missing: give the log directory of a run.'
+    )
   return evaluation.Options(
     **{
       field.name: values[field.name]
@@ -64,7 +66,7 @@ def options_from_flags() -> evaluation.Options:
 
 
 def main() -> None:
-  """Evaluates as the flags say."""
+  """Evaluates a checkpoint as specified by the flags."""
   options = options_from_flags()
   try:
     report(options, evaluation.evaluate(options))

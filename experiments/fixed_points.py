@@ -1,11 +1,12 @@
-"""What each correction learns when another policy acts: a figure.
+"""A figure of the bias of each off-policy correction at its fixed point.
 
 python -m experiments.fixed_points --out=fixed_points.png
 
-On random small MDPs the behaviour policy moves away from the target policy,
-mu_a = (1 - a) pi + a mu. Left: how far the value function that is learnt is
-from that of pi. Right: the cosine between the expected policy gradient, once
-the values are learnt, and that of acting with pi; states weigh equally.
+On small random MDPs the behaviour policy moves away from the target policy pi:
+mu_a = (1 - a) pi + a mu. Left: the maximum distance between the learned value
+function and that of pi. Right: the cosine similarity between the expected
+policy gradient with the learned values and the on-policy gradient of pi. All
+states have equal weight.
 """
 
 from collections.abc import Sequence
@@ -23,19 +24,19 @@ from experiments.records import atomic_file
 from experiments.studies import tabular_mdp
 from vtrace import corrections
 
-_AWAY = np.linspace(0.0, 1.0, 6)
+_DISTANCES = np.linspace(0.0, 1.0, 6)  # Values of a.
 _STYLES = ('-', '--', '-.', ':')
 
 
 class Case(NamedTuple):
-  """A line of the figure."""
+  """One line of the figure."""
 
   correction: corrections.Correction
   style: str
 
 
 def make_cases() -> list[Case]:
-  """Returns every correction, and V-trace without clipping besides."""
+  """Returns every correction, and V-trace without clipping."""
   rows = corrections.CORRECTIONS
   cases = [
     Case(row, f'C{i}{style}')
@@ -54,34 +55,46 @@ def make_cases() -> list[Case]:
 def errors(
   correction: corrections.Correction, mdp: tabular_mdp.TabularMDP
 ) -> tuple[float, float]:
-  """Returns max |V - V of pi|, and the cosine of the policy gradients."""
+  """Returns (max |V - V^pi|, cosine similarity of the policy gradients)."""
   values = tabular_mdp.fixed_point(tabular_mdp.operator(mdp, correction))
-  wanted = tabular_mdp.value_of(mdp, mdp.pi)
+  true_values = tabular_mdp.value_of(mdp, mdp.pi)
   weights = correction.pg_weights(np.log(mdp.pi / mdp.mu), np.log(mdp.pi))
   if correction.clips_pg:
     weights = np.minimum(weights, 1.0)
-  learnt = policy_gradient(mdp, values, mdp.mu * weights)
-  true = policy_gradient(mdp, wanted, mdp.pi)
-  cosine = np.sum(learnt * true) / np.linalg.norm(learnt)
-  return np.max(np.abs(values - wanted)), cosine / np.linalg.norm(true)
+  learned = policy_gradient(mdp, values, mdp.mu * weights)
+  true = policy_gradient(mdp, true_values, mdp.pi)
+  cosine = np.sum(learned * true) / np.linalg.norm(learned)
+  return np.max(np.abs(values - true_values)), cosine / np.linalg.norm(true)
 
 
 def policy_gradient(
   mdp: tabular_mdp.TabularMDP, values: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-  """sum_a weights (r + gamma V(x') - V(x)) d log pi(a|x) / d logits."""
+  """Computes the expected policy gradient of every state.
+
+    sum_a weights (r + gamma V(x') - V(x)) d log pi(a|x) / d logits
+
+  Args:
+    mdp: the MDP; pi is a softmax of logits.
+    values: V, `[states]`.
+    weights: probability of a under the behaviour policy times the weight of its
+      policy gradient, `[states, actions]`.
+
+  Returns:
+    `[states, actions]`.
+  """
   q = mdp.reward + tabular_mdp.GAMMA * values[mdp.next_state]
-  weighed = weights * (q - values[:, None])
-  return weighed - np.sum(weighed, 1, keepdims=True) * mdp.pi
+  weighted = weights * (q - values[:, None])
+  return weighted - np.sum(weighted, 1, keepdims=True) * mdp.pi
 
 
 def between(mdp: tabular_mdp.TabularMDP, away: float) -> tabular_mdp.TabularMDP:
-  """The same, with a behaviour policy so far from pi."""
+  """Returns `mdp` with the behaviour policy (1 - away) pi + away mu."""
   return mdp._replace(mu=(1 - away) * mdp.pi + away * mdp.mu)
 
 
 def draw(seeds: Sequence[int]) -> figure.Figure:
-  """Means over MDPs."""
+  """Draws the mean over the MDPs of `seeds` for every correction."""
   fig = figure.Figure(figsize=(8, 3.4), layout='constrained')
   panels = fig.subplots(1, 2)
   mdps = [tabular_mdp.make_mdp(seed) for seed in seeds]
@@ -89,17 +102,17 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
   for case in cases:
     means = np.mean(
       [
-        [errors(case.correction, between(mdp, a)) for a in _AWAY]
+        [errors(case.correction, between(mdp, a)) for a in _DISTANCES]
         for mdp in mdps
       ],
       axis=0,
     )
     for axes, mean in zip(panels, means.T):
-      axes.plot(_AWAY, mean, case.style, label=case.correction.label)
-  titles = 'distance of the value from that of pi', 'cosine of the gradients'
+      axes.plot(_DISTANCES, mean, case.style, label=case.correction.label)
+  titles = 'maximum error of V', 'cosine similarity of policy gradients'
   for axes, title in zip(panels, titles):
     axes.set_title(title, fontsize='medium')
-    axes.set_xlabel('how far mu is from pi')
+    axes.set_xlabel('a, where mu_a = (1 - a) pi + a mu')
     style.set_style(axes)
   handles, labels = panels[0].get_legend_handles_labels()
   fig.legend(
@@ -109,13 +122,15 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
 
 
 def main() -> None:
-  """Draws the figure."""
+  """Draws the figure and writes it to --out."""
   with atomic_file.replacing(config_lib.path(flags.FLAGS.out)) as file:
     draw(range(flags.FLAGS.num_mdps)).savefig(file, dpi=style.DPI)
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('out', 'fixed_points.png', 'The figure.')
-  flags.DEFINE_integer('num_mdps', 20, 'MDPs to average over.', lower_bound=1)
-  flags.DEFINE_alias('worlds', 'num_mdps')  # Its name in earlier versions.
+  flags.DEFINE_string('out', 'fixed_points.png', 'File of the figure.')
+  flags.DEFINE_integer(
+    'num_mdps', 20, 'Number of random MDPs to average over.', lower_bound=1
+  )
+  flags.DEFINE_alias('worlds', 'num_mdps')  # The former name of the flag.
   cli.run(main)

@@ -1,10 +1,10 @@
-"""Draws recorded runs: learning curves, and diagnostics of their learning.
+"""Plots recorded runs: learning curves and training diagnostics.
 
 python -m experiments.plot runs/pong-seed0 runs/pong-seed1
 python -m experiments.plot runs --out=figures
 
-Runs that differ in seed alone are one line. DIR is a run, or a folder with runs
-somewhere inside.
+Each argument is the log directory of a run, or a folder that is searched for
+runs. Runs that differ only in their seed are plotted as one line.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,14 @@ from experiments.plotting import pages
 
 
 def main(arguments: Sequence[str]) -> None:
-  """Draws the runs that the arguments name."""
+  """Plots the runs in the folders `arguments`; prints the paths of the PNGs."""
   folders = [config_lib.path(name) for name in arguments]
   for path in pages.draw(folders, config_lib.path(flags.FLAGS.out)):
     print(path)
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('out', '.', 'Folder for the PNGs; made if it is missing.')
+  flags.DEFINE_string(
+    'out', '.', 'Output folder of the PNG files; created if missing.'
+  )
   cli.run(main, takes_arguments=True)

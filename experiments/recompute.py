@@ -1,4 +1,4 @@
-"""Recomputes the update that stopped a run, and says where it went wrong.
+"""Recomputes a non-finite update and finds its first non-finite array.
 
 python -m experiments.recompute runs/b/flight.npz
 """
@@ -9,16 +9,16 @@ from experiments.debugging import recomputation
 
 
 def main(arguments: list[str]) -> None:
-  """Replays the record that the command line names."""
+  """Recomputes the flight record whose path is the only argument."""
   if len(arguments) != 1:
-    raise config_lib.ConfigError('Name one file: a flight.npz.')
+    raise config_lib.ConfigError('Name one file: the flight.npz of a run.')
   finding = recomputation.recompute(
     recomputation.read(config_lib.path(arguments[0]))
   )
   if finding is None:
-    print('Recomputed here, every array is finite.')
+    print('In the recomputation every array is finite.')
   else:
-    print(f'The first array that is not finite: {finding}')
+    print(f'First non-finite array: {finding}')
 
 
 if __name__ == '__main__':

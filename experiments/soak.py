@@ -1,9 +1,9 @@
-"""Trains for a while and watches the process: does its memory stay flat?
+"""The soak test: trains for a while and measures the growth of memory.
 
 python -m experiments.soak --seconds=1200 --out=soak -- --preset=catch
 
-What follows the two dashes are flags of `experiments.train`. The run is stopped
-with SIGTERM; `soak.csv` and `soak.json` are left in --out.
+The arguments after -- are flags of `experiments.train`. The run is stopped with
+SIGTERM. Samples go to `soak.csv` in --out, their summary to `soak.json`.
 """
 
 from collections.abc import Sequence
@@ -31,17 +31,23 @@ _STOP_SECONDS = 120.0
 class Sample(NamedTuple):
   """The training process at one moment."""
 
-  seconds: float  # Since it was started.
+  seconds: float  # Since the start of the process.
   resident_mib: float
   num_threads: int
-  num_files: int  # Open.
+  num_files: int  # Open file descriptors.
 
 
 def watch(command: Sequence[str], seconds: float, every: float) -> list[Sample]:
-  """Runs `command` for a while, then asks it to stop.
+  """Runs `command`, samples its process, then stops it with SIGTERM.
+
+  Args:
+    command: the command line.
+    seconds: how long it runs.
+    every: seconds between two samples.
 
   Raises:
-    RuntimeError: if it ends before its time, or not as it should.
+    RuntimeError: if the process ends earlier, or if its exit status after
+      SIGTERM is not 143.
   """
   start = time.monotonic()
   process = subprocess.Popen(command)
@@ -49,20 +55,23 @@ def watch(command: Sequence[str], seconds: float, every: float) -> list[Sample]:
   try:
     while (now := time.monotonic() - start) < seconds:
       if process.poll() is not None:
-        raise RuntimeError(f'It ended after {now:.0f} s.')
+        raise RuntimeError(f'The process ended after {now:.0f} s.')
       samples.append(_sample(watched, now))
       time.sleep(every)
-  except psutil.NoSuchProcess:  # Between two looks at it.
-    raise RuntimeError(f'It ended after {now:.0f} s.') from None
+  except psutil.NoSuchProcess:  # It ended after poll().
+    raise RuntimeError(f'The process ended after {now:.0f} s.') from None
   finally:
     status = _stop(process)
   if status != 128 + signal.SIGTERM:
-    raise RuntimeError(f'It ended with status {status}.')
+    raise RuntimeError(
+      f'The process ended with status {status}, expected '
+      f'{128 + signal.SIGTERM}.'
+    )
   return samples
 
 
 def _stop(process: subprocess.Popen) -> int:
-  """Its exit status; who does not heed SIGTERM is killed."""
+  """Sends SIGTERM, and SIGKILL after a timeout; returns the exit status."""
   process.send_signal(signal.SIGTERM)
   try:
     return process.wait(_STOP_SECONDS)
@@ -72,9 +81,13 @@ def _stop(process: subprocess.Popen) -> int:
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
-  """The second quarter against the last: what grows shows in between.
+  """Compares the medians of the second and the last quarter of the samples.
 
-  The first quarter, with compilation and first checkpoints, does not count.
+  The first quarter is left out, because compilation and the first checkpoints
+  use additional memory.
+
+  Returns:
+    The summary, with memory in MiB and growth in MiB per hour.
   """
   quarter = len(samples) // 4
   early, late = samples[quarter : 2 * quarter], samples[-quarter:]
@@ -98,12 +111,15 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-  """Watches a training with these flags."""
+  """Runs the soak test; `arguments` are flags of `experiments.train`."""
   out = config_lib.path(flags.FLAGS.out)
   if not flags.FLAGS.out:
-    raise config_lib.ConfigError('--out is missing: where to?')
+    raise config_lib.ConfigError('--out is missing: give an output folder.')
   if flags.FLAGS.seconds < 8 * flags.FLAGS.every:
-    raise config_lib.ConfigError('--seconds is too short for 8 samples.')
+    raise config_lib.ConfigError(
+      f'--seconds={flags.FLAGS.seconds:g} is too short: expected at least 8 '
+      f'samples, one per --every={flags.FLAGS.every:g} seconds.'
+    )
   command = [sys.executable, '-m', 'experiments.train', *arguments]
   try:
     out.mkdir(parents=True, exist_ok=True)
@@ -113,7 +129,7 @@ def main(arguments: list[str]) -> None:
       f'Cannot write to --out={out}: {error.strerror}.'
     ) from error
   except RuntimeError as error:
-    with contextlib.suppress(OSError):  # It stays if there is anything in it.
+    with contextlib.suppress(OSError):  # rmdir fails if it is not empty.
       out.rmdir()
     sys.exit(str(error))
   with open(out / 'soak.csv', 'w', newline='') as file:
@@ -140,7 +156,11 @@ def _sample(process: psutil.Process, now: float) -> Sample:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('out', '', 'Folder for soak.csv and soak.json.')
-  flags.DEFINE_float('seconds', 1200.0, 'How long.', lower_bound=1.0)
-  flags.DEFINE_float('every', 5.0, 'Seconds between samples.', lower_bound=0.1)
+  flags.DEFINE_string('out', '', 'Output folder of soak.csv and soak.json.')
+  flags.DEFINE_float(
+    'seconds', 1200.0, 'Duration of the run in seconds.', lower_bound=1.0
+  )
+  flags.DEFINE_float(
+    'every', 5.0, 'Seconds between two samples.', lower_bound=0.1
+  )
   cli.run(main, takes_arguments=True)

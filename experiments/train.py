@@ -1,4 +1,4 @@
-"""Trains an agent on one machine; the same command again goes on with the run.
+"""Trains an agent on one machine; the same command resumes a stopped run.
 
 python -m experiments.train --preset=catch
 python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
@@ -37,21 +37,22 @@ from experiments.training import validation
 
 
 def train(config: config_lib.Config) -> metrics_lib.Summary:
-  """Runs a whole training, or the rest of one, recorded in its log directory.
+  """Runs or resumes a training run and records it in its log directory.
 
   Raises:
-    ConfigError: if the configuration cannot be, before anything is written; or
-      if the run was recorded with other columns, after its first update.
-    Stopped: after SIGINT or SIGTERM, with a checkpoint written.
-    NonFiniteError: after an update that is not finite.
+    ConfigError: if the configuration is invalid, before anything is written; or
+      after the first update, if a resumed metrics.csv has other columns.
+    Stopped: after SIGINT or SIGTERM, once a checkpoint is written.
+    NonFiniteError: after an update whose result is not finite.
     RuntimeError: if an actor failed.
-    Timeout: if an actor or the learner waited too long.
-    CheckpointError: if a checkpoint cannot be written, or none can be read.
+    Timeout: if an actor or the learner waited longer than `timeout_seconds`.
+    CheckpointError: if a checkpoint cannot be written, or all existing
+      checkpoints are damaged.
   """
   validation.validate(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
     logdir_lib.check_resumable(config, logdir)
-    setup = _begin(config, logdir)
+    setup = _new_or_resumed(config, logdir)
     config_json.write(config, logdir)
     if _is_over(setup, logdir):
       setup.close()
@@ -62,17 +63,19 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
   return summary
 
 
-def _begin(config: config_lib.Config, logdir: pathlib.Path) -> setup_lib.Setup:
-  """Returns a new run, or the one whose checkpoints are in `logdir`."""
+def _new_or_resumed(
+  config: config_lib.Config, logdir: pathlib.Path
+) -> setup_lib.Setup:
+  """Returns a new run, or the run restored from the checkpoints in `logdir`."""
   saved = checkpointing.newest(logdir / 'checkpoints')
   setup = setup_lib.make_setup(config, saved)
   if saved is not None:
-    print(f'Going on from update {setup.run.num_updates:,}.')
+    print(f'Resuming from update {setup.run.num_updates:,}.')
   return setup
 
 
 def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
-  """Returns whether nothing is left to be learnt, nor to be recorded."""
+  """Returns whether all frames are trained and the last row is written."""
   if setup.run.num_frames < setup.config.num_frames:
     return False
   rows = metrics_csv.read(logdir / 'metrics.csv')
@@ -80,7 +83,7 @@ def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
 
 
 def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
-  """Learns until the end, and records it."""
+  """Trains until `num_frames` and records the run."""
   config, run, devices = setup.config, setup.run, setup.devices
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   if setup.replay_buffer:
@@ -90,7 +93,7 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
   recorder = flight_recorder.FlightRecorder(
     _compile_update(setup), config, run, logdir / 'flight.npz'
   )
-  with (  # Left in reverse: the checkpoint comes first, drawing last.
+  with (  # Exits in reverse: checkpoint, close the records, plot.
     signals.on_signal(queue.close),
     contextlib.closing(
       checkpointing.Keeper(
@@ -100,7 +103,7 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
         functools.partial(run_state.pack, replay_buffer=setup.replay_buffer),
       )
     ) as keeper,
-    _drawn_at_the_end(logdir),
+    _plots_on_exit(logdir),
     contextlib.closing(
       run_logger.RunLogger(config, logdir, run.statistics)
     ) as logger,
@@ -119,9 +122,9 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
 
 
 def _compile_update(setup: setup_lib.Setup) -> setup_lib.Update:
-  """Returns the update over all devices, or under --debug_nans over one.
+  """Returns the compiled update; with --debug_nans, it runs on one device.
 
-  Only under plain `jax.jit` does JAX find the operation that made a NaN.
+  JAX finds the operation that produced a NaN under `jax.jit` only.
   """
   if setup.config.debug_nans:
     return jax.jit(learner.on_one_device(setup.update))
@@ -129,17 +132,17 @@ def _compile_update(setup: setup_lib.Setup) -> setup_lib.Update:
 
 
 @contextlib.contextmanager
-def _drawn_at_the_end(logdir: pathlib.Path) -> Iterator[None]:
-  """Draws the run on leaving, when its records are closed.
+def _plots_on_exit(logdir: pathlib.Path) -> Iterator[None]:
+  """Runs the body, then plots the run from its closed records.
 
-  Errors of drawing are logged instead of raised, so that they cannot mask the
+  Logs plotting errors instead of raising them, so that they cannot mask the
   error that ended the run.
   """
   try:
     yield
   finally:
-    drawn = pages.draw_learning_curve, pages.draw_diagnostics
-    for draw in drawn if (logdir / 'metrics.csv').exists() else ():
+    plots = pages.draw_learning_curve, pages.draw_diagnostics
+    for draw in plots if (logdir / 'metrics.csv').exists() else ():
       try:
         draw(logdir)
       except (OSError, config_lib.ConfigError) as error:
@@ -147,21 +150,21 @@ def _drawn_at_the_end(logdir: pathlib.Path) -> Iterator[None]:
 
 
 def _replay_message(setup: setup_lib.Setup) -> str:
-  """Returns how much memory the replay buffer takes."""
+  """Returns a line with the capacity and the size of the replay buffer."""
   config = setup.config
   template = builders.zero_trajectory(config, setup.agent, setup.envs[0])
   mebibytes = replay.num_bytes(template, config.replay_capacity) / 2**20
   kept = config.replay_capacity // config.envs_per_actor * config.envs_per_actor
   return (
-    f'Replaying from the last {kept:,} unrolls: they take {mebibytes:,.1f} MiB '
-    'at most, on the device and in each of three checkpoints.'
+    f'Replay buffer: the last {kept:,} unrolls, at most {mebibytes:,.1f} MiB '
+    'on the device and in each of the three checkpoints.'
   )
 
 
 def report(
   config: config_lib.Config, summary: metrics_lib.Summary, logdir: pathlib.Path
 ) -> None:
-  """Says how the run ended, and where its records are."""
+  """Prints a summary of the run and the paths of its records."""
   print(
     f'Trained on {summary.num_frames:,} frames of {config.env} in '
     f'{summary.seconds:.1f} s ({summary.num_updates:,} updates, '
@@ -183,20 +186,25 @@ def report(
 
 
 def _debug_nans(on: bool) -> contextlib.AbstractContextManager[None]:
-  """In the learner's thread: set for all, jax forgets it as it compiles."""
+  """Enables jax_debug_nans in the learner's thread only.
+
+  The global flag would also make every step of the actors wait for its check.
+  """
   return jax.debug_nans(True) if on else contextlib.nullcontext()
 
 
 def main() -> None:
-  """Trains as the flags say."""
+  """Trains as specified by the flags; prints one line if the run fails."""
   try:
     train(cli.config_from_flags())
   except KeyboardInterrupt:
-    _fail('Interrupted: what was not saved yet is lost.', status=130)
+    _fail(
+      'Interrupted: progress since the last checkpoint is lost.', status=130
+    )
   except signals.Stopped as stopped:
     _fail(
-      f'Stopped by {stopped}: a checkpoint is written; the same command goes '
-      'on from there.',
+      f'Stopped by {stopped}: a checkpoint is written. Run the same command '
+      'to resume.',
       status=128 + stopped.signum,
     )
   except flight_recorder.NonFiniteError as error:
@@ -206,15 +214,15 @@ def main() -> None:
   except checkpoint.CheckpointError as error:
     _fail(str(error))
   except OSError as error:
-    _fail(f'Cannot write the records: {error}. The checkpoints are kept.')
+    _fail(f'Cannot write the records: {error}. Existing checkpoints are kept.')
 
 
-def _fail(sentence: str, status: int = 1) -> None:
-  print(sentence, file=sys.stderr)
+def _fail(message: str, status: int = 1) -> None:
+  print(message, file=sys.stderr)
   sys.exit(status)
 
 
 if __name__ == '__main__':
   cli.define_flags()
-  flags.adopt_module_key_flags(cli)  # For --help.
+  flags.adopt_module_key_flags(cli)  # --help lists them.
   cli.run(main)

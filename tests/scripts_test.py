@@ -92,7 +92,7 @@ def test_a_run_leaves_its_records(tmp_path):
   # Once more, it is over; the run's own values take the place of a preset.
   again = run_train(f'--logdir={logdir}')
   assert again.returncode == 0, again.stderr
-  assert 'Trained on 30,' in again.stdout and 'Going on' in again.stdout
+  assert 'Trained on 30,' in again.stdout and 'Resuming' in again.stdout
   assert read_metrics(logdir) == rows
 
   other = run_train(f'--logdir={logdir}', '--seed=4', '--lag=2')

@@ -44,9 +44,9 @@ def test_a_process_is_watched_and_asked_to_stop():
 @pytest.mark.parametrize(
   'code,sentence',
   (
-    ('pass', 'It ended after'),
-    (SLEEP, 'It ended with status -15'),
-    (DEAF, 'It ended with status -9'),
+    ('pass', 'The process ended after'),
+    (SLEEP, 'The process ended with status -15'),
+    (DEAF, 'The process ended with status -9'),
   ),
 )
 def test_a_process_that_does_not_end_in_order_is_said(

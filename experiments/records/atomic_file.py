@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Atomic writing of files: a file is complete or does not exist."""
 
 from collections.abc import Iterator
 import contextlib
@@ -13,14 +13,14 @@ from experiments import config as config_lib
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a file beside `path`, to be written; it takes its place at the end.
+  """Yields a temporary file to write, which replaces `path` on success.
 
-  Should anything be raised meanwhile, `path` stays as it was.
+  If the body raises, `path` is unchanged.
 
   Raises:
-    ConfigError: at once, if that cannot be.
+    ConfigError: before the body runs, if `path` cannot be written.
   """
-  partial = path.with_name(f'.{os.getpid()}.{path.name}')  # Its ending stays.
+  partial = path.with_name(f'.{os.getpid()}.{path.name}')  # Keeps the suffix.
   try:
     if path.is_dir():
       raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -37,7 +37,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
-  """Removes what processes that were killed had half written."""
+  """Removes the temporary files of killed processes from `folder`."""
   for path in folder.glob('.[0-9]*.*'):
     writer = path.name.split('.')[1]
     if writer.isdecimal() and not psutil.pid_exists(int(writer)):

@@ -1,4 +1,4 @@
-"""config.json: a run's configuration, written, read back and compared."""
+"""config.json: writes, reads and compares the configuration of a run."""
 
 import dataclasses
 import json
@@ -10,7 +10,11 @@ from experiments.records import atomic_file
 
 
 def read(logdir: pathlib.Path) -> dict[str, Any] | None:
-  """The configuration of the run that is there, as it was recorded."""
+  """Reads the configuration recorded in `logdir`; None if there is none.
+
+  Raises:
+    ConfigError: if the file cannot be read or is not a JSON object.
+  """
   path = logdir / 'config.json'
   try:
     values = json.loads(path.read_text())
@@ -19,12 +23,14 @@ def read(logdir: pathlib.Path) -> dict[str, Any] | None:
   except (OSError, ValueError) as error:
     raise config_lib.ConfigError(f'{path} cannot be read: {error}.') from error
   if not isinstance(values, dict):
-    raise config_lib.ConfigError(f'{path} is no configuration of a run.')
+    raise config_lib.ConfigError(
+      f'{path} holds no configuration: expected a JSON object.'
+    )
   return values
 
 
 def write(config: config_lib.Config, logdir: pathlib.Path) -> None:
-  """Writes config.json, unless the run that goes on has."""
+  """Writes config.json, unless a resumed run has already written it."""
   if (logdir / 'config.json').exists():
     return
   with atomic_file.replacing(logdir / 'config.json') as path:
@@ -32,24 +38,24 @@ def write(config: config_lib.Config, logdir: pathlib.Path) -> None:
 
 
 def parse(values: dict[str, Any]) -> config_lib.Config:
-  """The configuration that a run recorded.
+  """Returns the configuration of recorded values; absent ones get defaults.
 
   Raises:
-    ConfigError: if it has settings that are none of this version's.
+    ConfigError: if this version does not know one of the settings.
   """
   unknown = values.keys() - {
     field.name for field in dataclasses.fields(config_lib.Config)
   }
   if unknown:
     raise config_lib.ConfigError(
-      f'The run has settings that this version does not know: '
+      f'The recorded run has settings that this version does not know: '
       f'{", ".join(sorted(unknown))}.'
     )
   return config_lib.Config(**values)
 
 
 def changes(old: dict[str, Any], new: config_lib.Config) -> list[str]:
-  """The settings of a recorded run that `new` would change the meaning of."""
+  """Returns the names of changed fields that a resumed run must not change."""
   return [
     field.name
     for field in dataclasses.fields(config_lib.Config)

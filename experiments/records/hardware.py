@@ -1,4 +1,4 @@
-"""The machine that something was measured on, and the versions of what ran."""
+"""The hardware of this machine and the versions of the packages used."""
 
 import contextlib
 import importlib.metadata
@@ -13,14 +13,14 @@ _PACKAGES = ('jax', 'jaxlib', 'dm-haiku', 'optax', 'envpool', 'numpy')
 
 
 def num_cores() -> int:
-  """Returns how many cores this process may use."""
-  if hasattr(os, 'sched_getaffinity'):  # Not everywhere.
+  """Returns the number of CPU cores that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):  # Not on macOS.
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def describe() -> dict[str, Any]:
-  """Returns the machine, and the versions of what runs on it."""
+  """Returns the hardware and package versions, memory in GiB."""
   devices = jax.local_devices()
   return {
     'cpu': _cpu(),
@@ -35,12 +35,12 @@ def describe() -> dict[str, Any]:
 def _version(package: str) -> str | None:
   try:
     return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:  # As EnvPool may be.
+  except importlib.metadata.PackageNotFoundError:  # EnvPool is optional.
     return None
 
 
 def _cpu() -> str:
-  """The processor's name, where the system tells it."""
+  """Returns the name of the CPU model if the system reports one."""
   with contextlib.suppress(OSError, StopIteration):
     with open('/proc/cpuinfo') as file:
       line = next(line for line in file if line.startswith('model name'))

@@ -1,7 +1,7 @@
-"""What the rows of metrics say: pure functions of what the updates gave.
+"""Training statistics: pure functions that turn updates into metrics rows.
 
-The state is part of a checkpoint: a run that goes on writes the rows that it
-would have written.
+The state is part of a checkpoint, so a resumed run writes the same rows as an
+uninterrupted run.
 """
 
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 from agents import learner
 import vtrace
 
-# Of what an update returns: whether it is finite, and the divisor of 'entropy'.
+# Outputs of an update without a column: the finite flag, and the step count
+# that divides 'entropy'.
 _NO_METRICS = ('finite', 'steps')
 
 
@@ -22,40 +23,40 @@ class Interval(NamedTuple):
   """The updates since the last row."""
 
   num_updates: int
-  first_frame: int  # Frames learnt from before it.
-  first_second: float  # Seconds trained before it.
-  sums: Any  # Of the updates' metrics, on the device; {} before the first.
+  first_frame: int  # Environment frames trained on before the interval.
+  first_second: float  # Seconds of training before the interval.
+  sums: Any  # Sums of the updates' metrics, on device; {} if no update yet.
   learning_rate: float  # Of the last update.
   episode_returns: np.ndarray  # [number of episodes that ended]
   episode_lengths: np.ndarray  # [same], in agent steps.
   policy_lags: np.ndarray  # [number of rollouts]
   learner_wait_seconds: float
-  actor_wait_seconds: float  # Of all actors, added up.
+  actor_wait_seconds: float  # Sum over all actors.
 
 
 class State(NamedTuple):
-  """A run so far, as far as the rows to come need it."""
+  """The statistics of a run so far, as needed for later rows."""
 
   num_frames: int
   num_updates: int
   num_episodes: int
-  seconds: float  # Of training, up to the last update.
+  seconds: float  # Training time up to the last update.
   recent_returns: np.ndarray  # [at most return_window]
   interval: Interval
 
 
 class Summary(NamedTuple):
-  """A run in short."""
+  """The totals of a run."""
 
   num_frames: int
   num_updates: int
   num_episodes: int
-  seconds: float  # Of training, what was lost between checkpoints left out.
+  seconds: float  # Training time, without work lost by interruptions.
   mean_return: float  # Over the last `return_window` episodes.
 
 
 def initial() -> State:
-  """Before the first update."""
+  """Returns the state before the first update."""
   return State(0, 0, 0, 0.0, np.zeros(0), _empty_interval(0, 0.0))
 
 
@@ -66,9 +67,15 @@ def add(
   seconds: float,
   return_window: int,
 ) -> State:
-  """Takes note of an update that ended after `seconds` of training.
+  """Adds an update to the state.
 
-  Metrics are summed on the device: it is not waited for.
+  Metrics are summed on the device, without synchronisation.
+
+  Args:
+    state: the statistics before the update.
+    progress: the update.
+    seconds: training time at the end of the update.
+    return_window: number of latest episodes that `mean_return` averages.
   """
   batch = progress.batch
   recent = np.concatenate([state.recent_returns, batch.episode_returns])
@@ -83,21 +90,25 @@ def add(
 
 
 def row(state: State, num_actors: int) -> dict[str, Any]:
-  """The interval's means, and the run so far; NaN where nothing was.
+  """Returns the row of the interval: its means and the totals of the run.
 
-  Whatever else an update measures has a mean here, under its own name.
+  A mean without data is NaN. Each custom metric of an update gets a column with
+  its own name.
+
+  Raises:
+    ValueError: if a metric has the name of another column.
   """
   interval = state.interval
   sums = jax.device_get(interval.sums)
   for name in _NO_METRICS:
     sums.pop(name, None)
-  with jax.debug_nans(False):  # NaN is what cannot be told.
-    of_corrections = vtrace.off_policy_summary(sums.pop('off_policy'))
+  with jax.debug_nans(False):  # NaN marks a mean without data.
+    off_policy = vtrace.off_policy_summary(sums.pop('off_policy'))
   means = {name: float(x / interval.num_updates) for name, x in sums.items()}
   seconds = state.seconds - interval.first_second
   frames = state.num_frames - interval.first_frame
-  of_run = {
-    **jax.tree.map(np.asarray, of_corrections),
+  columns = {
+    **jax.tree.map(np.asarray, off_policy),
     **summary(state)._asdict(),
     'frames_per_second': frames / max(seconds, 1e-9),
     'episode_return': _mean(interval.episode_returns),
@@ -108,21 +119,23 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
     'learner_wait_seconds': interval.learner_wait_seconds,
     'actor_wait_seconds': interval.actor_wait_seconds / num_actors,
   }
-  taken = means.keys() & of_run.keys()
+  taken = means.keys() & columns.keys()
   if taken:
-    raise ValueError(f'An update measures {taken}: columns that a row has.')
-  return of_run | means
+    raise ValueError(
+      f'Metrics of the update have the names of other columns: {taken}.'
+    )
+  return columns | means
 
 
 def next_interval(state: State) -> State:
-  """After a row."""
+  """Returns the state after a row, with an empty interval."""
   return state._replace(
     interval=_empty_interval(state.num_frames, state.seconds)
   )
 
 
 def summary(state: State) -> Summary:
-  """The run so far."""
+  """Returns the totals of the run so far."""
   return Summary(
     state.num_frames,
     state.num_updates,

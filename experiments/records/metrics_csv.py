@@ -1,4 +1,4 @@
-"""metrics.csv: one row an interval; read, and cut, however it was left."""
+"""metrics.csv: one row per interval; tolerates an incomplete last row."""
 
 from collections.abc import Iterable
 import csv
@@ -10,7 +10,7 @@ import numpy as np
 from experiments.records import atomic_file
 
 HISTOGRAMS = ('policy_lag_histogram', 'log_rho_histogram')
-# The order of the columns that a file begins with.
+# The first columns of a file, in this order.
 COLUMNS = (
   'num_frames',
   'num_updates',
@@ -41,7 +41,7 @@ COLUMNS = (
   'actor_wait_seconds',
   *HISTOGRAMS,
 )
-# What the clock decides: never the same in two runs.
+# Columns that depend on the clock and differ between identical runs.
 TIMES = (
   'seconds',
   'wall_time',
@@ -52,7 +52,7 @@ TIMES = (
 
 
 def cell(value: Any) -> str:
-  """A number, nothing for a NaN, or a histogram's counts between spaces."""
+  """Formats a number, or the counts of a histogram; NaN becomes empty."""
   if np.ndim(value):
     return ' '.join(str(int(count)) for count in value)
   if isinstance(value, int):
@@ -61,17 +61,17 @@ def cell(value: Any) -> str:
 
 
 def number(text: str) -> float:
-  """What `cell` wrote of a number; NaN for nothing."""
+  """Parses a number formatted by `cell`; an empty cell is NaN."""
   return float(text) if text else float('nan')
 
 
 def counts(text: str) -> np.ndarray:
-  """What `cell` wrote of a histogram, `[bins]`; no bins for nothing."""
+  """Parses histogram counts formatted by `cell`, `[bins]`; empty: 0 bins."""
   return np.array(text.split(), float)
 
 
 def read(path: pathlib.Path) -> list[dict[str, str]]:
-  """The whole rows; a last one that a killed process left torn is left out."""
+  """Reads the complete rows; skips a last row left incomplete by a kill."""
   with open(path, newline='') as file:
     lines = [line for line in file if line.endswith('\n')]
   rows = list(csv.DictReader(lines))
@@ -79,16 +79,16 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def read_header(path: pathlib.Path) -> list[str]:
-  """Returns the names of the columns; none if there is no whole header."""
+  """Reads the names of the columns; [] if there is no complete header."""
   with open(path, newline='') as file:
     line = file.readline()
   return next(csv.reader([line]), []) if line.endswith('\n') else []
 
 
 def order(names: Iterable[str]) -> list[str]:
-  """Returns the columns of a new file: those of `COLUMNS` first, then the rest.
+  """Returns the column order of a new file: `COLUMNS` first, then the rest.
 
-  What an update measures and `COLUMNS` does not name has a column all the same.
+  Metrics that are not in `COLUMNS` follow in alphabetical order.
   """
   names = set(names)
   known = [name for name in COLUMNS if name in names]
@@ -96,9 +96,9 @@ def order(names: Iterable[str]) -> list[str]:
 
 
 def cut(path: pathlib.Path, num_updates: int) -> list[dict[str, str]]:
-  """Removes the rows after `num_updates`, and torn ones; gives those kept.
+  """Removes rows after `num_updates` and incomplete rows; returns the rest.
 
-  A header without rows is removed, too: the next update decides what it is.
+  Also removes a header without rows; the next update then sets the columns.
   """
   rows = [row for row in read(path) if int(row['num_updates']) <= num_updates]
   header = read_header(path)

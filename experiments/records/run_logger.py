@@ -1,4 +1,4 @@
-"""Where a run is recorded: metrics.csv, TensorBoard, a progress bar."""
+"""The logger of a run: metrics.csv, TensorBoard and a progress bar."""
 
 from collections.abc import Iterable
 import contextlib
@@ -18,11 +18,11 @@ from experiments.records import tensorboard
 
 
 class RunLogger:
-  """Records a run in its log directory, a row every `log_updates`.
+  """Records a run in its log directory, one row every `log_updates` updates.
 
-  A run that is resumed continues its rows: those written after its checkpoint
-  are removed, and TensorBoard's events are written anew from those that stay.
-  The first update decides which columns there are; they never change.
+  A resumed run continues its rows: rows written after its checkpoint are
+  removed, and the TensorBoard events are rewritten from the remaining rows. The
+  first update sets the columns, which never change.
   """
 
   def __init__(
@@ -31,7 +31,7 @@ class RunLogger:
     logdir: pathlib.Path,
     state: metrics_lib.State,
   ):
-    """Opens the records in `logdir`, of a run that stands at `state`."""
+    """Opens the records in `logdir` of a run with statistics `state`."""
     self._config = config
     self._path = logdir / 'metrics.csv'
     self.state = state
@@ -55,10 +55,10 @@ class RunLogger:
     )
 
   def log(self, progress: learner.Progress) -> None:
-    """Takes note of an update; every `log_updates`, writes a row.
+    """Adds an update; writes a row every `log_updates` updates.
 
     Raises:
-      ConfigError: if the update measures other things than those before it.
+      ConfigError: if the update has other metrics than earlier updates.
     """
     if self._csv is None:
       alone = self._add(metrics_lib.initial(), progress)
@@ -72,13 +72,13 @@ class RunLogger:
     self.state = state
 
   def finish(self) -> None:
-    """The run is over: writes the last row, of fewer updates than others."""
+    """Writes the last row, which may cover fewer updates than the others."""
     if self.state.interval.num_updates:
       self._write(self.state)
 
   def close(self) -> None:
     """Closes the records."""
-    with contextlib.ExitStack() as stack:  # Whichever of them fails.
+    with contextlib.ExitStack() as stack:  # Closes all, even if one fails.
       stack.callback(self._events.close)
       stack.callback(self._file.close)
       stack.callback(self._bar.close)
@@ -100,7 +100,7 @@ class RunLogger:
       self._check_same(_leaf_names(sums), _leaf_names(progress.metrics))
 
   def _open_csv(self, row: dict[str, Any]) -> None:
-    """Fixes the columns: those of the file, or for a new one those of `row`.
+    """Sets the columns: those of the file, or those of `row` if it is new.
 
     Raises:
       ConfigError: if the file has other columns than `row`.
@@ -117,9 +117,9 @@ class RunLogger:
     differing = set(old) ^ set(new)
     if differing:
       raise config_lib.ConfigError(
-        f'{self._path} cannot be continued, for it has other columns than this '
-        f'version: {", ".join(sorted(differing))}. Choose another '
-        '--logdir, or the version that wrote it.'
+        f'{self._path} cannot be continued: its columns differ from those of '
+        f'this version in {", ".join(sorted(differing))}. Choose another '
+        '--logdir or use the version that wrote it.'
       )
 
   def _row(self, state: metrics_lib.State) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class RunLogger:
 
   def _write(self, state: metrics_lib.State) -> None:
     row = self._row(state)
-    if self._csv is None:  # Nothing was left but the last row.
+    if self._csv is None:  # A resumed run may have only the last row left.
       self._open_csv(row)
     cells = {k: metrics_csv.cell(row[k]) for k in metrics_csv.order(row)}
     self._csv.writerow(cells)

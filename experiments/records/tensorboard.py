@@ -1,7 +1,8 @@
-"""Rows of metrics as TensorBoard's events.
+"""Writes metrics rows as TensorBoard events.
 
-Written in the thread that calls, and flushed: tensorboardX's own SummaryWriter
-leaves it to a thread that dies on a full disk, and then waits for it for ever.
+Events are written and flushed in the calling thread. The SummaryWriter of
+tensorboardX writes in a thread that dies on a full disk, and then waits for
+that thread forever.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ import vtrace
 
 
 class Events:
-  """An events file in a log directory, in place of those before it."""
+  """A new events file in a log directory; replaces the existing ones."""
 
   def __init__(self, logdir: pathlib.Path):
     for old in logdir.glob('events.out.tfevents.*'):
@@ -25,9 +26,10 @@ class Events:
     self._writer = event_file_writer.EventsWriter(str(logdir / 'events'))
 
   def add(self, row: dict[str, str]) -> None:
-    """Takes a row of metrics.csv; an empty cell is left out.
+    """Adds a row of metrics.csv; skips empty cells.
 
-    From what is written there, so that events written anew are the same.
+    The events are made from the text of the file, so that rewritten events are
+    identical.
     """
     event = event_pb2.Event(
       step=int(row['num_frames']),
@@ -44,7 +46,7 @@ class Events:
     self._writer.write_event(event)
 
   def flush(self) -> None:
-    """Writes what was taken."""
+    """Writes all added rows to the file."""
     self._writer.flush()
 
   def close(self) -> None:
@@ -53,7 +55,10 @@ class Events:
 
 
 def _histogram(name: str, counts: np.ndarray) -> Any:
-  """Counts `[bins]`, of lags 0, 1, 2, ... or between V-trace's edges."""
+  """Makes a histogram summary of counts `[bins]`.
+
+  The bins are the lags 0, 1, 2, ..., or those between `vtrace.LOG_RHO_EDGES`.
+  """
   limits = np.arange(len(counts)) + 0.5
   if name == 'log_rho_histogram':
     edges = vtrace.LOG_RHO_EDGES

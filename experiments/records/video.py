@@ -1,4 +1,4 @@
-"""Videos of whole episodes."""
+"""Videos of complete episodes."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -14,16 +14,18 @@ import numpy as np
 from experiments import config as config_lib
 from experiments.records import atomic_file
 
-# Of agent steps: Atari's 60 at an action repeat of 4; for others a good pace.
+# Agent steps per second: 60 Hz of Atari at an action repeat of 4. Other
+# environments use it too.
 FRAMES_PER_SECOND = 15
 
 _SETTINGS: dict[str, dict[str, Any]] = {
-  # A GIF counts in hundredths of a second, and is shown again and again.
+  # GIF durations are multiples of 10 ms; loop=0 repeats forever.
   '.gif': dict(duration=10 * round(100 / FRAMES_PER_SECOND), loop=0),
-  # The codec needs even sides.
+  # The codec needs an even width and height.
   '.mp4': dict(fps=FRAMES_PER_SECOND, macro_block_size=2),
 }
-# Or it would fork to run Python, which may hang beside JAX's threads.
+# Otherwise imageio-ffmpeg runs Python in a forked process, which may hang
+# beside JAX's threads.
 os.environ.setdefault('IMAGEIO_FFMPEG_NO_PREVENT_SIGINT', '1')
 
 
@@ -34,15 +36,16 @@ def recording(
   """Records the first episodes of environment 0, from first to last timestep.
 
   Args:
-    path: the file, by its ending a GIF or MPEG-4; it is there when all is well.
-    render: gives environment 0 as it is now, `[H, W, 3]` bytes.
-    num_episodes: how many.
+    path: the video file, .gif or .mp4; written only if the body does not raise.
+    render: returns the current image of environment 0, uint8 `[H, W, 3]`.
+    num_episodes: the number of episodes to record.
 
   Yields:
-    To be called with every timestep `[B]`; says whether there is more to come.
+    A function to call with every timestep `[B]`; it returns whether more
+    episodes are to be recorded.
 
   Raises:
-    ConfigError: at once, if there can be no such file.
+    ConfigError: before the body runs, if the file cannot be written.
   """
   if path.suffix not in _SETTINGS:
     raise config_lib.ConfigError(
