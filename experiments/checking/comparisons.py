@@ -1,9 +1,9 @@
-"""A batch of the learner's, held against what its environments were seen to do.
+"""Comparisons of one learner batch with the recorded environment steps.
 
-Everything is computed a second time: targets are written out in NumPy, and of
-the loss nothing is known but its gradients. It is a batch without a lag: the
-policy that acted is the one that is trained, so every importance weight is 1.
-Only what a correction makes of that is read from its row in
+The comparisons do not reuse the code that they check: targets are recomputed in
+NumPy and compared with the gradients of the loss. The batch has no policy lag:
+behaviour and target policy are the same, so every importance weight is 1. The
+weights that a correction assigns in this case are read from its row in
 `vtrace.corrections`.
 """
 
@@ -19,14 +19,14 @@ from experiments.checking import recording_env
 from experiments.training import builders
 from vtrace import corrections
 
-# By check: how far what was seen is from what should be, an array each.
+# Name of a check -> differences between found and expected values, an array.
 Deviations = dict[str, np.ndarray]
 
 
 def compare_rows(
   rows: trajectory_lib.Row, expected: recording_env.Record
 ) -> Deviations:
-  """Compares the rows that were learnt from with what the environments gave."""
+  """Compares the rows `[T+1, N]` of a batch with the recorded timesteps."""
   observations = rows.timestep.observation
   sums = [
     recording_env.checksums(jax.tree.map(lambda x, t=t: x[t], observations))
@@ -44,13 +44,17 @@ def compare_arguments(
   view: learner_view.View,
   expected: recording_env.Record,
 ) -> Deviations:
-  """Compares step t of the loss with what followed the action of step t."""
+  """Compares the arguments of the loss at step t with the recorded step t + 1.
+
+  The environment step that follows action t is recorded at t + 1. Where it is a
+  reset, action t was ignored, so the mask and the gradients must be 0.
+  """
   arguments = view.arguments
-  follows = expected.step_type[1:] != recording_env.FIRST
+  is_transition = expected.step_type[1:] != recording_env.FIRST
   clip = builders.reward_clipping(config)
   log_pi = arguments['target_log_probs']
   log_mu = arguments['behaviour_log_probs']
-  reset = [np.abs(x)[~follows] for x in view.gradients.values()]
+  at_resets = [np.abs(x)[~is_transition] for x in view.gradients.values()]
   return {
     'rewards': np.abs(
       arguments['rewards'] - np.asarray(clip(expected.reward[1:]))
@@ -58,18 +62,18 @@ def compare_arguments(
     'discounts': np.abs(
       arguments['discounts'] - config.discount * expected.discount[1:]
     ),
-    'resets': np.concatenate([*reset, arguments['mask'][~follows]]),
-    'weights': _relative(log_pi, log_mu)[follows],
-    'behaviour': _relative(view.behaviour_later, log_pi)[follows],
+    'resets': np.concatenate([*at_resets, arguments['mask'][~is_transition]]),
+    'weights': _relative(log_pi, log_mu)[is_transition],
+    'behaviour': _relative(view.behaviour_later, log_pi)[is_transition],
   }
 
 
 def compare_loss(
   view: learner_view.View, metrics: dict[str, Any]
 ) -> Deviations:
-  """The loss that the update reports, and that of the whole batch."""
-  apart = np.abs(float(metrics['loss']) - view.loss) / (1 + np.abs(view.loss))
-  return {'loss': np.atleast_1d(apart)}
+  """Compares the loss that the update reports with that of the whole batch."""
+  difference = np.abs(float(metrics['loss']) - view.loss)
+  return {'loss': np.atleast_1d(difference / (1 + np.abs(view.loss)))}
 
 
 def compare_targets(
@@ -77,9 +81,9 @@ def compare_targets(
   view: learner_view.View,
   expected: recording_env.Record,
 ) -> Deviations:
-  """The targets that the loss's gradients tell of, and those of equation 1.
+  """Compares the targets that the gradients imply with those of equation 1.
 
-  d loss / d V = baseline_cost (V - v),  d loss / d log pi = -advantage
+  d loss / d V = baseline_cost (V - v),  d loss / d log pi = -weight advantage
   """
   arguments, gradients = view.arguments, view.gradients
   values = np.append(
@@ -87,28 +91,37 @@ def compare_targets(
   ).astype(float)
   vs, advantages = targets(config, values, expected)
   weights = _pg_weights(config, arguments['target_log_probs'])
-  seen_vs = values[:-1] - gradients['values'] / config.baseline_cost
-  seen_advantages = -gradients['target_log_probs']
+  found_vs = values[:-1] - gradients['values'] / config.baseline_cost
+  found_advantages = -gradients['target_log_probs']
   last = expected.step_type[1:] == recording_env.LAST
   terminated = last & (expected.discount[1:] == 0)
-  apart = _relative(seen_vs, vs)
+  deviation = _relative(found_vs, vs)
   return {
-    'terminations': apart[terminated],
-    'truncations': apart[last & ~terminated],
-    'targets': apart,
-    'advantages': _relative(seen_advantages, weights * advantages),
+    'terminations': deviation[terminated],
+    'truncations': deviation[last & ~terminated],
+    'targets': deviation,
+    'advantages': _relative(found_advantages, weights * advantages),
   }
 
 
 def targets(
   config: config_lib.Config, values: np.ndarray, expected: recording_env.Record
 ) -> tuple[np.ndarray, np.ndarray]:
-  """On-policy v_t and r_t + gamma v_{t+1} - V(x_t), episode by episode.
+  """Computes on-policy targets and advantages by backward recursion.
+
+    v_t = V(x_t) + rho (r_t + gamma V(x_{t+1}) - V(x_t))
+          + gamma lambda c (v_{t+1} - V(x_{t+1}))
+    A_t = r_t + gamma v_{t+1} - V(x_t)
+
+  At a step across a reset v_t = V(x_t) and A_t = 0.
 
   Args:
-    config: gamma, lambda, and thresholds, which clip where below 1.
+    config: gives gamma, lambda, the correction and the clipping thresholds.
     values: V, `[T+1, N]`.
-    expected: what was seen, `[T+1, N]`.
+    expected: the recorded steps, `[T+1, N]`.
+
+  Returns:
+    (v, A), each `[T, N]`.
   """
   correction = corrections.CORRECTIONS[config.correction]
   rho = c = float(correction.value_weights(np.zeros([])))
@@ -122,20 +135,21 @@ def targets(
     q = rewards[t + 1] + gamma * vs[t + 1]
     one_step = rewards[t + 1] + gamma * values[t + 1] - values[t]
     beyond = gamma * config.lambda_ * c * (vs[t + 1] - values[t + 1])
-    follows = expected.step_type[t + 1] != recording_env.FIRST
-    vs[t] = np.where(follows, values[t] + rho * one_step + beyond, values[t])
-    advantages[t] = np.where(follows, q - values[t], 0.0)
+    is_transition = expected.step_type[t + 1] != recording_env.FIRST
+    corrected = values[t] + rho * one_step + beyond
+    vs[t] = np.where(is_transition, corrected, values[t])
+    advantages[t] = np.where(is_transition, q - values[t], 0.0)
   return vs[:-1], advantages
 
 
 def _pg_weights(config: config_lib.Config, log_pi: np.ndarray) -> np.ndarray:
-  """Returns the weights of grad log pi besides the advantage, on-policy."""
+  """Returns the on-policy factor of the advantage in the policy gradient."""
   correction = corrections.CORRECTIONS[config.correction]
   weights = np.asarray(correction.pg_weights(np.zeros_like(log_pi), log_pi))
   clip = config.clip_pg_rho_threshold if correction.clips_pg else np.inf
   return np.minimum(weights, clip)
 
 
-def _relative(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
-  """How far apart; beyond 1 in parts of what is expected."""
-  return np.abs(seen - expected) / (1 + np.abs(expected))
+def _relative(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+  """Returns |found - expected| / (1 + |expected|), elementwise."""
+  return np.abs(found - expected) / (1 + np.abs(expected))

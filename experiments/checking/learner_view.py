@@ -1,4 +1,4 @@
-"""A batch as the learner sees it, with what it takes to judge that."""
+"""The learner's view of a batch: loss arguments, gradients and outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,25 +14,28 @@ from agents import trajectory as trajectory_lib
 from experiments import config as config_lib
 from experiments.training import builders
 
-_MOVED = 1.5  # Times the parameters: another policy.
+_SCALE = 1.5  # Scales the parameters, which gives another policy.
 
 
 class View(NamedTuple):
-  """One batch as the learner sees it."""
+  """The learner's view of one batch, with T steps of N environments."""
 
   arguments: dict[str, np.ndarray]  # Of the loss, `[T, N]`.
-  loss: float
-  gradients: dict[str, np.ndarray]  # Of the loss, in three of them.
-  behaviour_later: np.ndarray  # `[T, N]`: to parameters that have moved.
-  output: Any  # The network's, `[T+1, N]`.
-  output_of_other_core: Any  # Had another core state entered.
-  core_state: Any  # After the last step, `[N, ...]`.
+  loss: float  # Summed over the batch.
+  gradients: dict[str, np.ndarray]  # With respect to 3 arguments.
+  behaviour_later: np.ndarray  # log mu given other parameters, `[T, N]`.
+  output: Any  # Of the network, `[T+1, N]`.
+  output_of_other_core: Any  # For a different initial core state.
+  core_state: Any  # After T steps, `[N, ...]`.
 
 
 def make_view(
   config: config_lib.Config, agent: agent_lib.Agent
 ) -> Callable[[Any, trajectory_lib.Trajectory], View]:
-  """(acting parameters, trajectory `[T+1, N]`) -> `View`, on the host."""
+  """Makes a function from acting parameters and a trajectory to a `View`.
+
+  It takes (params, trajectory `[T+1, N]`); the `View` is on the host.
+  """
   loss = builders.make_loss(config)
   trained = ('target_log_probs', 'values', 'entropy')
 
@@ -51,15 +54,15 @@ def make_view(
     total, gradients = jax.value_and_grad(lambda x: loss(**(arguments | x))[0])(
       {name: arguments[name] for name in trained}
     )
-    moved = jax.tree.map(lambda p: _MOVED * p, params)
+    other = jax.tree.map(lambda p: _SCALE * p, params)
     rows, core_state = trajectory
     return dict(
       arguments=arguments,
       loss=total,
       gradients=gradients,
-      behaviour_later=arguments_of(moved, trajectory)['behaviour_log_probs'],
+      behaviour_later=arguments_of(other, trajectory)['behaviour_log_probs'],
       output=agent.unroll(params, rows, core_state),
-      output_of_other_core=agent.unroll(params, rows, _other(core_state)),
+      output_of_other_core=agent.unroll(params, rows, _perturb(core_state)),
     )
 
   @jax.jit
@@ -71,14 +74,14 @@ def make_view(
     for t in range(len(rows.action) - 1):
       row = jax.tree.map(lambda x, t=t: x[t], rows)
       core_state = step(params, core_state, row)
-    seen = View(**view(params, trajectory), core_state=core_state)
-    return jax.device_get(seen)
+    on_device = View(**view(params, trajectory), core_state=core_state)
+    return jax.device_get(on_device)
 
   return whole_view
 
 
-def _other(core_state: Any) -> Any:
-  """Nothing like it, of the same types."""
+def _perturb(core_state: Any) -> Any:
+  """Returns a core state of the same dtypes with every element changed."""
   return jax.tree.map(
     lambda x: 255 - x if x.dtype == jnp.uint8 else x + 1, core_state
   )

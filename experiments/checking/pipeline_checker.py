@@ -1,6 +1,7 @@
-"""All batches of a run, held against what its environments were seen to do.
+"""Comparison of all batches of a run with the recorded environment steps.
 
-With a lag of 0 it is known which steps of which environment a batch is made of.
+With a lag of 0 the order of the rollouts is deterministic, so the environment
+steps in each batch are known.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from experiments.checking import recording_env
 
 
 class PipelineChecker:
-  """Takes batches in their order; gives each one's deviations."""
+  """Computes the deviations of the batches of a run, one after another."""
 
   def __init__(
     self,
@@ -29,18 +30,18 @@ class PipelineChecker:
     agent: agent_lib.Agent,
     envs: Sequence[recording_env.RecordingEnv],
   ):
-    """Everything of a run with a lag of 0 and without replay."""
+    """Initializes the checker of a run with a lag of 0 and without replay."""
     self._config = config
     self._view = learner_view.make_view(config, agent)
     self._envs = envs
-    self._core_states: dict[int, Any] = {}  # By actor: after its last rollout.
+    self._core_states: dict[int, Any] = {}  # actor_id -> its last one.
     self._num_batches = 0
     self._returns: list[np.ndarray] = []
 
   def examine(
     self, params: Any, progress: learner.Progress
   ) -> comparisons.Deviations:
-    """Compares the next update; `params` acted for it."""
+    """Compares the batch of the next update, for which `params` acted."""
     batch = progress.batch
     trajectory = jax.device_get(unshard(batch.trajectory))
     expected = self._expected()
@@ -57,19 +58,19 @@ class PipelineChecker:
     return found
 
   def examine_counts(self, num_frames: int) -> comparisons.Deviations:
-    """Compares what was counted in all batches so far."""
-    played = [self._records(i) for i in range(len(self._envs))]
+    """Compares episode returns and the frame count of all batches so far."""
+    recorded = [self._records(i) for i in range(len(self._envs))]
     expected = np.concatenate(
-      [x for records in played for x in recording_env.episode_returns(records)]
+      [x for steps in recorded for x in recording_env.episode_returns(steps)]
     )
     returns = np.concatenate(self._returns)
-    ends = math.inf  # Where one is missing there is nothing to subtract.
+    ends = math.inf  # The numbers of episodes differ.
     if len(returns) == len(expected):
       ends = np.abs(np.sort(returns) - np.sort(expected))
     transitions = sum(
       np.sum(record.step_type != recording_env.FIRST)
-      for records in played
-      for record in records[1:]
+      for steps in recorded
+      for record in steps[1:]
     )
     frames = transitions * self._envs[0].frames_per_step
     return {
@@ -78,23 +79,24 @@ class PipelineChecker:
     }
 
   def _rollouts_of(self, number: int) -> list[tuple[int, int]]:
-    """Of batch `number`: (actor, which of its rollouts), in order."""
-    each = self._config.batch_size // self._config.envs_per_actor
-    rollouts = range(number * each, (number + 1) * each)
+    """Returns (actor_id, index among its rollouts) for batch `number`."""
+    rollouts_per_batch = self._config.batch_size // self._config.envs_per_actor
+    first = number * rollouts_per_batch
+    rollouts = range(first, first + rollouts_per_batch)
     return [divmod(i, len(self._envs))[::-1] for i in rollouts]
 
   def _expected(self) -> recording_env.Record:
-    """Returns what the environments did in the next batch, `[T+1, N]`."""
+    """Returns the recorded steps of the next batch, `[T+1, N]`."""
     length = self._config.unroll_length
     rollouts = []
     for actor_id, k in self._rollouts_of(self._num_batches):
       records = self._envs[actor_id].records
-      seen = records[k * length : (k + 1) * length + 1]
-      rollouts.append(jax.tree.map(lambda *xs: np.stack(xs), *seen))
+      steps = records[k * length : (k + 1) * length + 1]
+      rollouts.append(jax.tree.map(lambda *xs: np.stack(xs), *steps))
     return jax.tree.map(lambda *xs: np.concatenate(xs, 1), *rollouts)
 
   def _records(self, actor_id: int) -> list[recording_env.Record]:
-    """Returns the records of one actor that are in the batches so far."""
+    """Returns the records of one actor that the batches so far contain."""
     taken = [
       k
       for number in range(self._num_batches)
@@ -107,27 +109,32 @@ class PipelineChecker:
   def _compare_core(
     self, view: learner_view.View, trajectory: trajectory_lib.Trajectory
   ) -> comparisons.Deviations:
-    """Core states, from one unroll to the next and where an episode begins."""
+    """Compares core states between unrolls and after resets.
+
+    The core state that enters an unroll must be the last one of the previous
+    unroll. After a reset the outputs must not depend on it.
+    """
     if not jax.tree.leaves(view.core_state):
       nothing = np.zeros(0)
-      return {'core goes on': nothing, 'core begins anew': nothing}
-    each = self._config.envs_per_actor
-    apart = [np.zeros(0)]
+      return {'core state carried': nothing, 'core state reset': nothing}
+    num_envs = self._config.envs_per_actor
+    carried = [np.zeros(0)]
     for i, (actor_id, _) in enumerate(self._rollouts_of(self._num_batches)):
-      cut = lambda x, i=i: x[i * each : (i + 1) * each]
-      entered = jax.tree.map(cut, trajectory.core_state)
+      of_actor = lambda x, i=i: x[i * num_envs : (i + 1) * num_envs]
+      entering = jax.tree.map(of_actor, trajectory.core_state)
       if actor_id in self._core_states:
-        apart.append(_apart(entered, self._core_states[actor_id]))
-      self._core_states[actor_id] = jax.tree.map(cut, view.core_state)
+        last = self._core_states[actor_id]
+        carried.append(_absolute_differences(entering, last))
+      self._core_states[actor_id] = jax.tree.map(of_actor, view.core_state)
     first = trajectory.rows.timestep.step_type == recording_env.FIRST
-    begun = np.cumsum(first, 0) > 0
-    differ = [
-      np.abs(a - b)[begun].ravel()
+    after_reset = np.cumsum(first, 0) > 0
+    reset = [
+      np.abs(a - b)[after_reset].ravel()
       for a, b in zip(view.output, view.output_of_other_core, strict=True)
     ]
     return {
-      'core goes on': np.concatenate(apart),
-      'core begins anew': np.concatenate(differ),
+      'core state carried': np.concatenate(carried),
+      'core state reset': np.concatenate(reset),
     }
 
 
@@ -138,7 +145,7 @@ def unshard(sharded: trajectory_lib.Trajectory) -> trajectory_lib.Trajectory:
   )
 
 
-def _apart(one: Any, other: Any) -> np.ndarray:
+def _absolute_differences(one: Any, other: Any) -> np.ndarray:
   pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
   return np.concatenate(
     [np.abs(a.astype(float) - b.astype(float)).ravel() for a, b in pairs]

@@ -1,7 +1,7 @@
-"""An environment that is watched: what it was told and what it answered.
+"""An environment wrapper that records actions and timesteps.
 
-It knows nothing of trajectories: what it remembers is held against what reaches
-the learner. Observations are remembered by their checksums.
+The pipeline check compares the records with the batches of the learner.
+Observations are recorded as checksums.
 """
 
 import collections
@@ -16,22 +16,22 @@ import numpy as np
 
 from envs import environment
 
-_KEPT = 64  # Timesteps that are looked at again.
+_RECHECK_STEPS = 64  # An observation is checked again after so many steps.
 FIRST, LAST = dm_env.StepType.FIRST, dm_env.StepType.LAST
 
 
 class Record(NamedTuple):
-  """One step of a batch of environments, `[B]` each."""
+  """One step of a batch of environments; every field is `[B]`."""
 
-  action: np.ndarray  # What led here; of a reset, zeros.
+  action: np.ndarray  # The action that led here; zeros after `reset()`.
   step_type: np.ndarray
   reward: np.ndarray
   discount: np.ndarray
-  checksum: np.ndarray  # Of each observation.
+  checksum: np.ndarray  # CRC-32 of each observation.
 
 
 class RecordingEnv:
-  """Any `environment.Environment`, and the records of all its steps."""
+  """Wraps any `environment.Environment` and records all its steps."""
 
   def __init__(self, env: environment.Environment):
     self._env = env
@@ -42,21 +42,21 @@ class RecordingEnv:
     self.action_spec = env.action_spec
     self.close = env.close
     self.records: list[Record] = []
-    self.faults: list[str] = []  # Of the conventions of `Environment`.
-    self._kept = collections.deque(maxlen=_KEPT)
+    self.faults: list[str] = []  # Violated conventions of `Environment`.
+    self._kept = collections.deque(maxlen=_RECHECK_STEPS)
 
   def reset(self) -> dm_env.TimeStep:
-    """The environment's, recorded."""
-    return self._note(np.zeros(self.num_envs, np.int32), self._env.reset())
+    """Resets the environments and records the timestep."""
+    return self._record(np.zeros(self.num_envs, np.int32), self._env.reset())
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
-    """The environment's, recorded."""
-    return self._note(np.array(actions), self._env.step(actions))
+    """Steps the environments and records the actions and the timestep."""
+    return self._record(np.array(actions), self._env.step(actions))
 
   def get_state(self) -> None:
-    """None: what is watched plays on."""
+    """Returns None: its state cannot be saved."""
 
-  def _note(
+  def _record(
     self, actions: np.ndarray, timestep: dm_env.TimeStep
   ) -> dm_env.TimeStep:
     record = Record(
@@ -73,21 +73,25 @@ class RecordingEnv:
     return timestep
 
   def _check(self, timestep: dm_env.TimeStep, record: Record) -> None:
-    """Notes what is not as it should be."""
+    """Adds violations of the conventions of `Environment` to `faults`."""
     first = record.step_type == FIRST
-    begins = (
+    must_be_first = (
       self.records[-1].step_type == LAST
       if self.records
       else np.ones_like(first)
     )
     shapes = {x.shape for x in record[1:4]}
     self._demand(
-      shapes == {(self.num_envs,)}, 'not one number for each environment'
+      shapes == {(self.num_envs,)},
+      'step_type, reward or discount is not of shape [num_envs]',
     )
     self._demand(
       np.isin(record.step_type, [*dm_env.StepType]).all(), 'unknown step types'
     )
-    self._demand((first == begins).all(), 'FIRST does not follow LAST alone')
+    self._demand(
+      (first == must_be_first).all(),
+      'FIRST without LAST before it, or LAST without FIRST after it',
+    )
     self._demand(np.isfinite(record.reward).all(), 'rewards are not finite')
     self._demand((record.reward[first] == 0).all(), 'FIRST has a reward')
     self._demand(
@@ -98,10 +102,10 @@ class RecordingEnv:
     self._demand(not fault, fault)
 
   def _check_oldest_kept(self) -> None:
-    if len(self._kept) == _KEPT:
+    if len(self._kept) == _RECHECK_STEPS:
       observation, before = self._kept[0]
       same = (checksums(observation) == before).all()
-      self._demand(same, 'an observation was overwritten after it was given')
+      self._demand(same, 'an observation was overwritten after it was returned')
 
   def _demand(self, holds: Any, fault: str) -> None:
     if not holds:
@@ -109,9 +113,13 @@ class RecordingEnv:
 
 
 def checksums(observation: Any) -> np.ndarray:
-  """Of each observation, `[B]`; observations: arrays `[B, ...]`, nested."""
+  """Returns the CRC-32 of each observation, `[B]`.
+
+  Args:
+    observation: a pytree of arrays `[B, ...]`.
+  """
   leaves = [
-    # As the device holds them: numbers of 64 bits have 32 there.
+    # JAX stores 64-bit numbers in 32 bits on the device.
     np.asarray(leaf, jax.dtypes.canonicalize_dtype(leaf.dtype))
     for leaf in jax.tree.leaves(observation)
   ]
@@ -125,10 +133,10 @@ def checksums(observation: Any) -> np.ndarray:
 
 
 def spec_fault(observation: Any, spec: Any) -> str:
-  """What is wrong with observations `[B, ...]`; empty if nothing is."""
+  """Returns how observations `[B, ...]` violate their spec, or ''."""
   specs, structure = jax.tree.flatten(spec)
   if jax.tree.structure(observation) != structure:
-    return 'observations are not nested as their spec is'
+    return 'observations do not have the tree structure of their spec'
   for leaf, of_one in zip(jax.tree.leaves(observation), specs, strict=True):
     if leaf.shape[1:] != of_one.shape or leaf.dtype != of_one.dtype:
       return (
@@ -146,8 +154,8 @@ def _within(xs: np.ndarray, spec: dm_env.specs.BoundedArray) -> bool:
 
 
 def episode_returns(records: list[Record]) -> list[list[float]]:
-  """The sums of rewards of whole episodes, environment by environment."""
-  ended = []
+  """Returns the sums of rewards of complete episodes, by environment."""
+  returns_by_env = []
   for i in range(len(records[0].reward)):
     returns, total = [], 0.0
     for record in records:
@@ -155,12 +163,15 @@ def episode_returns(records: list[Record]) -> list[list[float]]:
       total += float(record.reward[i])
       if record.step_type[i] == LAST:
         returns.append(total)
-    ended.append(returns)
-  return ended
+    returns_by_env.append(returns)
+  return returns_by_env
 
 
 def play(env: environment.Environment, num_steps: int) -> list[dm_env.TimeStep]:
-  """What an environment answers to random actions, the same at every call."""
+  """Plays random actions, the same in every call; returns the timesteps.
+
+  There are `num_steps` + 1 timesteps; the first one is that of the reset.
+  """
   rng = np.random.default_rng(0)
   number = env.action_spec().num_values
   timesteps = [env.reset()]
@@ -173,11 +184,15 @@ def play(env: environment.Environment, num_steps: int) -> list[dm_env.TimeStep]:
 def is_repeatable(
   make: Callable[[int], environment.Environment], num_steps: int
 ) -> tuple[bool, bool]:
-  """Whether a seed decides everything; and whether another one changes any.
+  """Checks whether an environment is reproducible and depends on its seed.
 
   Args:
-    make: makes the environment of a seed.
-    num_steps: that are played.
+    make: makes the environment for a seed.
+    num_steps: the number of random steps to play with each environment.
+
+  Returns:
+    (whether two plays with one seed are equal, whether a play with another seed
+    differs from them).
   """
 
   def played(seed):

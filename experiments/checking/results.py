@@ -1,4 +1,4 @@
-"""Results of the checks: passed, failed, or not seen."""
+"""The table of checks, and their results: pass, FAIL or not seen."""
 
 from typing import NamedTuple
 
@@ -8,52 +8,58 @@ from experiments.checking import comparisons
 
 PASS, FAIL, NOT_SEEN = 'pass', 'FAIL', 'not seen'
 
-# Between what is computed twice, in batches of other shapes; relative.
+# Relative tolerance between two computations in batches of different shapes.
 _ROUNDING = {'f32': 5e-3, 'bf16': 0.1}
 _EXACT = 1e-6
 
 
 class Check(NamedTuple):
-  """What is checked."""
+  """A row of the table of checks."""
 
-  says: str
-  is_rounded: bool = False  # Whether it allows for rounding.
+  says: str  # The expected behaviour, at most 53 characters.
+  is_rounded: bool = False  # Whether `_ROUNDING` is the tolerance.
 
 
 CHECKS = {
-  'conventions': Check('the environment keeps its specs and the conventions'),
-  'seed': Check('a seed decides everything in the environment'),
-  'observations': Check('what was observed arrives as it was'),
-  'step types': Check('episodes begin and end where they did'),
-  'actions': Check('a row has the action that led to it'),
+  'conventions': Check('environments obey their specs and the conventions'),
+  'seed': Check('the seed fully determines the environment'),
+  'observations': Check('observations reach the learner unchanged'),
+  'step types': Check('step types are those of the environment'),
+  'actions': Check('each row has the action that led to it'),
   'rewards': Check('step t has the reward that followed action t'),
   'discounts': Check('step t has the discount that followed action t'),
-  'resets': Check('the step from one episode to the next weighs nothing'),
-  'terminations': Check('what ends for good is bootstrapped with 0', True),
-  'truncations': Check('what is cut off, with V of its last row', True),
-  'loss': Check("the update's loss is that of the whole batch", True),
-  'targets': Check('targets are those of equation 1', True),
-  'advantages': Check('grad log pi is weighed with r + gamma v - V', True),
-  'weights': Check('without a lag every importance weight is 1', True),
-  'behaviour': Check('log mu stays that of the policy that acted', True),
-  'core goes on': Check('an unroll enters with the core of the last', True),
-  'core begins anew': Check('a new episode knows nothing of the last', True),
-  'episode returns': Check('returns are the sums of the rewards'),
-  'frames': Check('frames are counted as they were played'),
+  'resets': Check('steps across a reset have weight 0 in the loss'),
+  'terminations': Check('terminations bootstrap with 0', True),
+  'truncations': Check(
+    'truncations bootstrap with V of the last observation', True
+  ),
+  'loss': Check('the reported loss is that of the whole batch', True),
+  'targets': Check('value targets are those of equation 1', True),
+  'advantages': Check('grad log pi is weighted by r + gamma v - V', True),
+  'weights': Check('importance weights are 1 without policy lag', True),
+  'behaviour': Check('log mu is recorded by the actor, not recomputed', True),
+  'core state carried': Check(
+    'the core state passes from unroll to unroll', True
+  ),
+  'core state reset': Check(
+    'the core state is reset when an episode starts', True
+  ),
+  'episode returns': Check('episode returns are sums of rewards'),
+  'frames': Check('the frame count matches the environment steps'),
 }
-_BEFORE = ('conventions', 'seed')  # Of the environment alone.
+_ENV_ONLY = ('conventions', 'seed')  # Checked without an agent.
 
 
 class Result(NamedTuple):
-  """What came of one check."""
+  """The result of one check."""
 
   status: str  # PASS, FAIL or NOT_SEEN.
   name: str
-  evidence: str
+  evidence: str  # How much was compared, and the largest deviation.
 
 
 class Tally:
-  """The deviations seen so far, by check."""
+  """The largest deviation so far of every check."""
 
   def __init__(self, precision: str):
     self._rounding = _ROUNDING[precision]
@@ -61,26 +67,28 @@ class Tally:
     self._worst: dict[str, tuple[float, str]] = {}
 
   def add(self, deviations: comparisons.Deviations, where: str) -> None:
-    """Counts them, and remembers the worst."""
-    for name, apart in deviations.items():
-      self._counts[name] = self._counts.get(name, 0) + apart.size
-      if not apart.size:
+    """Adds the deviations of one batch; `where` names it in the evidence."""
+    for name, deviation in deviations.items():
+      self._counts[name] = self._counts.get(name, 0) + deviation.size
+      if not deviation.size:
         continue
-      # What is not a number is as wrong as can be.
-      apart = np.where(np.isnan(apart), np.inf, apart)
-      place = np.unravel_index(np.argmax(apart), apart.shape)
-      if apart[place] > self._worst.get(name, (0.0, ''))[0]:
-        names = ('step', 'environment') if apart.ndim == 2 else ('number',)
+      # NaN counts as the largest deviation.
+      deviation = np.where(np.isnan(deviation), np.inf, deviation)
+      place = np.unravel_index(np.argmax(deviation), deviation.shape)
+      if deviation[place] > self._worst.get(name, (0.0, ''))[0]:
+        is_2d = deviation.ndim == 2
+        names = ('step', 'environment') if is_2d else ('number',)
         words = (f'{n} {i}' for n, i in zip(names, place))
-        self._worst[name] = float(apart[place]), ', '.join([where, *words])
+        location = ', '.join([where, *words])
+        self._worst[name] = float(deviation[place]), location
 
   def count(self, name: str) -> int:
-    """How many were compared."""
+    """Returns the number of values compared so far by the check `name`."""
     return self._counts.get(name, 0)
 
   def results(self) -> list[Result]:
-    """Of all that was added."""
-    return [self._result(name) for name in CHECKS if name not in _BEFORE]
+    """Returns the results of all checks but those without an agent."""
+    return [self._result(name) for name in CHECKS if name not in _ENV_ONLY]
 
   def _result(self, name: str) -> Result:
     if not self.count(name):
@@ -89,8 +97,8 @@ class Tally:
     compared = f'{self.count(name):,} compared'
     if worst > (self._rounding if CHECKS[name].is_rounded else _EXACT):
       return Result(FAIL, name, f'{compared}, off by {worst:.3g} at {where}')
-    apart = f'within {worst:.1g}' if worst else 'equal'
-    return Result(PASS, name, f'{compared}, {apart}')
+    agreement = f'within {worst:.1g}' if worst else 'equal'
+    return Result(PASS, name, f'{compared}, {agreement}')
 
 
 def conventions_result(faults: list[str], num_steps: int = 0) -> Result:
@@ -101,8 +109,8 @@ def conventions_result(faults: list[str], num_steps: int = 0) -> Result:
 
 
 def seed_result(same: bool, another_differs: bool) -> Result:
-  """Returns the result of two plays of one seed, and one of another."""
+  """Returns the result for the values of `recording_env.is_repeatable`."""
   if not same:
-    return Result(FAIL, 'seed', 'two plays of one seed differ')
-  another = 'plays otherwise' if another_differs else 'changes nothing'
-  return Result(PASS, 'seed', f'another seed {another}')
+    return Result(FAIL, 'seed', 'two plays with one seed differ')
+  another = 'differs' if another_differs else 'does not differ'
+  return Result(PASS, 'seed', f'a play with another seed {another}')

@@ -1,4 +1,4 @@
-"""What is told of an array that is not finite: where from, and made of what."""
+"""Descriptions of non-finite arrays: source, shape, example and operands."""
 
 import pathlib
 import re
@@ -14,28 +14,32 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 class Finding(NamedTuple):
-  """A non-finite array, and where it is from; `str` makes a sentence of it."""
+  """A non-finite array and its source; `str` formats it as one line."""
 
-  where: str  # 'the input params/w', or a primitive, its line, its module.
+  where: str  # 'the input params/w', or a primitive with its line.
   shape: tuple[int, ...]
   num_nonfinite: int
-  example: str  # A bad value and its index: 'nan at [0, 3]'.
-  operands: tuple[str, ...] = ()  # Of the primitive: types and ranges.
+  example: str  # A non-finite value: 'nan at [0, 3]'.
+  operands: tuple[str, ...] = ()  # Types and ranges.
 
   def __str__(self):
     size = int(np.prod(self.shape))
-    made_of = f'; made of {", ".join(self.operands)}' if self.operands else ''
+    names = ', '.join(self.operands)
+    operands = f'; operands: {names}' if names else ''
     return (
       f'{self.where}: {self.num_nonfinite} of {size} elements not finite, '
-      f'{self.example}{made_of}'
+      f'{self.example}{operands}'
     )
 
 
 def line_of(eqn: Any) -> str:
-  """'file:line (function)' of the innermost frame outside of libraries."""
+  """Returns 'file:line (function)' of the innermost frame outside libraries.
+
+  Returns '' if JAX does not give the frames.
+  """
   try:
     summarize = jax.extend.source_info_util.summarize
-  except AttributeError:  # No version of jax promises that there is one.
+  except AttributeError:  # Not a stable API of JAX.
     return ''
   frames = summarize(eqn.source_info, num_frames=1000).splitlines()
   own = [frame for frame in frames if not is_library(frame)]
@@ -50,18 +54,18 @@ def line_of(eqn: Any) -> str:
 
 
 def is_library(path: str) -> bool:
-  """Whether a path, or a frame that begins with one, is installed code."""
+  """Returns whether a path or frame belongs to an installed package."""
   return 'site-packages' in path or 'dist-packages' in path
 
 
 def is_finite(x: Any) -> bool:
-  """Whether all of it is finite, or it is not floating at all."""
+  """Returns whether `x` is finite everywhere or not floating-point."""
   floating = jnp.issubdtype(jnp.result_type(x), jnp.floating)
   return not floating or bool(np.all(np.isfinite(np.asarray(x))))
 
 
 def describe(where: str, x: Any) -> Finding:
-  """A finding; of its bad values NaN is shown first, then +inf."""
+  """Makes a finding; its example is a NaN, else a +inf, else a -inf."""
   x = np.asarray(x)
   kinds = [np.isnan(x), x == np.inf, x == -np.inf]
   index = np.argwhere(next(kind for kind in kinds if kind.any()))[0]
@@ -70,10 +74,10 @@ def describe(where: str, x: Any) -> Finding:
 
 
 def range_of(x: Any) -> str:
-  """'float32[4] from 0 to 1': an operand's type and range."""
+  """Returns the type and range of an operand: 'float32[4] from 0 to 1'."""
   dtype = jnp.result_type(x)
   text = f'{dtype}{list(jnp.shape(x))}'
   if not jnp.issubdtype(dtype, jnp.number) or not np.size(x):
     return text
-  # A NaN among them is both the least and the greatest, so it shows.
+  # np.min and np.max propagate NaN, so it is visible here.
   return f'{text} from {np.min(x):.3g} to {np.max(x):.3g}'

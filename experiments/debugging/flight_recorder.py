@@ -1,7 +1,7 @@
-"""The flight recorder: what led to a non-finite update, on disk.
+"""The flight recorder: saves the inputs of a non-finite update to disk.
 
-It remembers the last updates' inputs, by reference; `experiments.recompute`
-reads what it leaves.
+It holds references to the inputs of the last updates. `experiments.recompute`
+reads the file.
 """
 
 import collections
@@ -22,22 +22,22 @@ from experiments.training import run_state
 
 
 class NonFiniteError(ArithmeticError):
-  """An update is not finite; says what, and where its inputs are."""
+  """An update is not finite; the message names the file with its inputs."""
 
 
 class Inputs(NamedTuple):
-  """Of one update."""
+  """The inputs of one update."""
 
   train_state: learner.TrainState
-  trajectory: Any  # [D, ...]: each device's part of the batch.
+  trajectory: Any  # [D, ...]: each device's shard of the batch.
   learning_rate: float
 
 
 class FlightRecorder:
-  """An update that stops the run when it is not finite.
+  """Wraps an update; raises an error if its result is not finite.
 
-  Called like the update it is made from. Finiteness is one flag, fetched of an
-  update that is waited for anyway; inputs are kept by reference.
+  It is called like the update. Its cost is small: one flag is fetched per
+  update, and the inputs are kept by reference.
   """
 
   def __init__(
@@ -48,44 +48,53 @@ class FlightRecorder:
     file: pathlib.Path,
     length: int = 3,
   ):
-    """Keeps the inputs of `length` updates; writes `file`, if ever."""
+    """Initializes the recorder.
+
+    Args:
+      update: the compiled update.
+      config: of the run.
+      run: the state of the run before the next update.
+      file: written only after a non-finite update.
+      length: the number of updates whose inputs are kept.
+    """
     self._update = update
     self._config = config
     self._file = file
     self._inputs = collections.deque(maxlen=length)
-    self.run = run  # The last that was finite; kept up to date by the loop.
+    self.run = run  # The last finite state; the training loop updates it.
 
   def __call__(
-    self, train_state: learner.TrainState, trajectory: Any, rate: float
+    self, train_state: learner.TrainState, trajectory: Any, learning_rate: float
   ) -> tuple[learner.TrainState, learner.Metrics]:
-    """The update.
+    """Runs the update.
 
     Raises:
-      NonFiniteError: after writing the file.
+      NonFiniteError: if the result is not finite; the file is written before.
     """
-    self._inputs.append(Inputs(train_state, trajectory, rate))
+    self._inputs.append(Inputs(train_state, trajectory, learning_rate))
     try:
-      new_state, metrics = self._update(train_state, trajectory, rate)
-    except FloatingPointError as error:  # Under --debug_nans.
-      raise self._stopped(str(error).split('\n')[0]) from error
+      new_state, metrics = self._update(train_state, trajectory, learning_rate)
+    except FloatingPointError as error:  # With --debug_nans.
+      raise self._error(str(error).split('\n')[0]) from error
     metrics = dict(metrics)
     if not metrics.pop('finite'):
-      raise self._stopped(norms(metrics))
+      raise self._error(norms(metrics))
     return new_state, metrics
 
-  def _stopped(self, what: str) -> NonFiniteError:
-    sentence = f'Update {self.run.num_updates + 1} is not finite ({what}).'
+  def _error(self, details: str) -> NonFiniteError:
+    """Writes the file and returns the error to raise."""
+    sentence = f'Update {self.run.num_updates + 1} is not finite ({details}).'
     try:
       self._write()
     except (OSError, config_lib.ConfigError) as error:
       return NonFiniteError(f'{sentence} Its inputs are lost: {error}.')
     return NonFiniteError(
-      f'{sentence} Its inputs are kept: python -m experiments.recompute '
-      f'{self._file}'
+      f'{sentence} Its inputs are saved. To find the first non-finite array, '
+      f'run: python -m experiments.recompute {self._file}'
     )
 
   def _write(self) -> None:
-    # The actors' keys and carries are for a reader's own questions.
+    # `recompute` does not read the actors' keys and carries; a person may.
     flat = checkpoint.flatten(
       {'inputs': tuple(self._inputs), 'actors': self.run.actors}
     )
@@ -97,5 +106,5 @@ class FlightRecorder:
 
 
 def norms(metrics: learner.Metrics) -> str:
-  """An update's norms, as a line."""
+  """Returns the norms of an update as one line."""
   return ', '.join(f'{name} {metrics[name]:g}' for name in learner.NORMS)

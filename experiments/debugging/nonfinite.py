@@ -1,10 +1,11 @@
-"""Finds where the first NaN or infinity of a computation appears.
+"""Locates the source of the first NaN or infinity in a computation.
 
-The function is evaluated equation by equation. What is not finite, though made
-of finite operands, has its source there: inside, if the equation is a call or a
-loop, which is looked into only then. What is made of it inherits the source.
-The finding is the earliest source that reaches an output of the function: an
-overflow that was clipped, or the -inf of a masked row, harmed nobody.
+The function is evaluated equation by equation. If an equation makes a
+non-finite output from finite operands, it is a source. If it is a call or a
+loop, its body is then evaluated too, to locate the source inside it. All values
+computed from a source inherit it. The finding is the earliest source that
+reaches an output of the function: an overflow that is clipped later, or the
+-inf of a masked row, is not reported.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,8 @@ from experiments.debugging import findings
 
 _MAX_OPERANDS = 6  # Described in a finding; a loop may have hundreds.
 
-# Primitives that call a function once, and the parameter that holds it. Calls
-# that are not here, and while loops, are named as a whole.
+# Primitives that call a function once, and the parameter that holds its jaxpr.
+# Other calls and while loops are reported as a whole.
 _CALLS = {
   'jit': 'jaxpr',
   'remat2': 'jaxpr',
@@ -35,16 +36,16 @@ _CALLS = {
 def first_nonfinite(
   fn: Callable[..., Any], *args: Any
 ) -> findings.Finding | None:
-  """Names the first non-finite array of `fn(*args)`.
+  """Finds the first non-finite array of `fn(*args)`.
 
-  Inputs come first, then the source of what is wrong with the outputs. An
-  output with no source, made from an infinity in the program, has its own name.
-  Integers and PRNG keys are passed over. Compiling equation by equation takes
-  longer than compiling `fn`.
+  Reports a non-finite input first, otherwise the source of a non-finite output.
+  An output without a source, made from an infinity constant in the program, is
+  reported by its own name. Integers and PRNG keys are skipped. Compiling every
+  equation takes longer than compiling `fn`.
 
   Args:
-    fn: a function that jax can trace.
-    *args: its arguments, concrete.
+    fn: a function that JAX can trace.
+    *args: its concrete arguments.
 
   Returns:
     The finding; None if all inputs and outputs are finite.
@@ -62,32 +63,32 @@ def first_nonfinite(
 def evaluate(
   fn: Callable[..., Any], *args: Any
 ) -> tuple[Any, findings.Finding | None]:
-  """The outputs of `fn(*args)`, and the earliest source that reaches them."""
+  """Returns the outputs of `fn(*args)` and the earliest source in them."""
   jaxpr, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
-  walk = _Walk([])
+  interpreter = _Interpreter([])
   inputs = [_Value(jnp.asarray(leaf)) for leaf in jax.tree.leaves(args)]
-  values = walk.run(jaxpr, inputs)
+  values = interpreter.run(jaxpr, inputs)
   outputs = [value.array for value in values]
   source = _earliest(values)
-  finding = None if source is None else walk.findings[source]
+  finding = None if source is None else interpreter.findings[source]
   return jax.tree.unflatten(jax.tree.structure(shapes), outputs), finding
 
 
 class _Value(NamedTuple):
   array: Any
-  source: int | None = None  # The number of the finding it derives from.
+  source: int | None = None  # Index of its source in the findings.
 
 
-class _Walk(NamedTuple):
-  """All findings so far, and the calls and loops that are being looked into."""
+class _Interpreter(NamedTuple):
+  """A jaxpr interpreter that tracks sources through nested calls and loops."""
 
-  findings: list[findings.Finding]
-  scopes: str = ''  # Names of transformations and modules, from outside in.
-  loops: str = ''
-  caller: str = ''  # The line that called a library's function, if inside one.
+  findings: list[findings.Finding]  # All sources so far, in order.
+  scopes: str = ''  # Names of transformations and modules, outermost first.
+  loops: str = ''  # The enclosing scans and their current indices.
+  caller: str = ''  # Inside a library function: the line that called it.
 
   def run(self, jaxpr, inputs):
-    """Evaluates a jaxpr, closed or open: `_Value`s in, `_Value`s out."""
+    """Evaluates a closed or open jaxpr on `_Value`s; returns `_Value`s."""
     consts = [_Value(const) for const in getattr(jaxpr, 'consts', ())]
     jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
     values = dict(zip(jaxpr.constvars, consts))
@@ -101,12 +102,12 @@ class _Walk(NamedTuple):
     for i, eqn in enumerate(jaxpr.eqns):
       operands = [read(atom) for atom in eqn.invars]
       values |= zip(eqn.outvars, self.step(eqn, operands))
-      # Activations are large: what is not read again goes.
+      # Activations are large: free those that are not read again.
       values = {x: v for x, v in values.items() if last_reads.get(x, -1) > i}
     return [read(atom) for atom in jaxpr.outvars]
 
   def step(self, eqn, operands):
-    """Evaluates an equation, and sees where its outputs are from."""
+    """Evaluates an equation and assigns sources to its outputs."""
     arrays = [operand.array for operand in operands]
     outputs = _bind(eqn, arrays)
     source = _earliest(operands)
@@ -117,37 +118,43 @@ class _Walk(NamedTuple):
     ]
 
   def find(self, eqn, arrays, outputs):
-    """The source of what an equation makes of operands that have none."""
-    inside = self.look_inside(eqn, arrays)
+    """Finds the source of non-finite outputs; no operand has a source.
+
+    Adds a finding, unless the source is inside the callee of `eqn`.
+
+    Returns:
+      The index of the finding; None if the outputs are a deliberate -inf.
+    """
+    inside = self.run_callee(eqn, arrays)
     if not all(findings.is_finite(value.array) for value in inside):
       return _earliest(inside)
-    # There is no inside; or rounded between its equations, all is finite.
+    # No callee, or its equations give finite values when compiled one by one.
     if _is_deliberate(arrays, outputs):
       return None
-    culprit = next(x for x in outputs if not findings.is_finite(x))
+    nonfinite = next(x for x in outputs if not findings.is_finite(x))
     operands = tuple(map(findings.range_of, arrays[:_MAX_OPERANDS]))
-    finding = findings.describe(self.where(eqn), culprit)
+    finding = findings.describe(self.where(eqn), nonfinite)
     self.findings.append(finding._replace(operands=operands))
     return len(self.findings) - 1
 
-  def look_inside(self, eqn, arrays):
-    """Outputs of the function that an equation calls; [] if it calls none."""
+  def run_callee(self, eqn, arrays):
+    """Returns the outputs of the callee of `eqn`; [] if it has none."""
     name, params = eqn.primitive.name, eqn.params
     if name == 'scan':
-      return self.unroll(eqn, arrays)
+      return self.run_scan(eqn, arrays)
     if name == 'cond':
       callee, arrays = params['branches'][int(arrays[0])], arrays[1:]
     elif name in _CALLS:
       callee = params[_CALLS[name]]
     else:
       return []
-    return self.enter(eqn, callee).run(callee, map(_Value, arrays))
+    return self.nested(eqn, callee).run(callee, map(_Value, arrays))
 
-  def unroll(self, eqn, arrays):
-    """A scan in Python: its last carry, then every row that it stacks."""
+  def run_scan(self, eqn, arrays):
+    """Runs a scan as a Python loop; returns the carry and all stacked rows."""
     body, length = eqn.params['jaxpr'], eqn.params['length']
-    # Versions of jax name the numbers of constants, carry and xs differently.
-    # What is scanned over, or stacked, has one axis more outside than inside.
+    # The names of the parameters that count constants, carry and xs depend on
+    # JAX's version. Scanned and stacked arrays have one more axis outside.
     first_x = len(arrays) - _num_longer(eqn.invars, body.in_avals)
     num_carry = len(eqn.outvars) - _num_longer(eqn.outvars, body.out_avals)
     values = [_Value(x) for x in arrays[:first_x]]
@@ -156,27 +163,27 @@ class _Walk(NamedTuple):
     steps = reversed(range(length)) if eqn.params['reverse'] else range(length)
     for i in steps:
       row = [_Value(xs[i]) for xs in arrays[first_x:]]
-      inside = self.enter(eqn, body, f', at index {i} of a scan over {length}')
+      inside = self.nested(eqn, body, f', at index {i} of a scan over {length}')
       outputs = inside.run(body, consts + carry + row)
       carry = outputs[:num_carry]
       stacked += outputs[num_carry:]
     return carry + stacked
 
-  def enter(self, eqn, callee, loop=''):
-    """The walk inside `callee`, which `eqn` calls."""
+  def nested(self, eqn, callee, loop=''):
+    """Returns the interpreter for `callee`, which `eqn` calls."""
     info = getattr(callee, 'jaxpr', callee).debug_info
     caller = self.caller
     if not caller and findings.is_library(info.func_filename or ''):
-      # Its trace is cached: its lines know only who called it first.
+      # JAX caches its trace, so its frames name only the first caller.
       caller = findings.line_of(eqn)
     loops = self.loops + loop
-    return _Walk(self.findings, self.scopes_of(eqn), loops, caller)
+    return _Interpreter(self.findings, self.scopes_of(eqn), loops, caller)
 
   def scopes_of(self, eqn):
     return f'{self.scopes}/{eqn.source_info.name_stack}'
 
   def where(self, eqn):
-    """The primitive, its line, the loops and the module around it."""
+    """Returns the primitive, its line, and the enclosing loops and module."""
     line = self.caller or findings.line_of(eqn)
     scopes = self.scopes_of(eqn)
     # '/transpose(jvp(mlp))/linear' is the module 'mlp/linear'.
@@ -192,7 +199,10 @@ class _Walk(NamedTuple):
 
 
 def _last_reads(jaxpr):
-  """Variable -> number of the last equation that reads it."""
+  """Returns a dict from a variable to the last equation that reads it.
+
+  The value is the index of the equation; for outputs, the number of equations.
+  """
   reads = [eqn.invars for eqn in jaxpr.eqns] + [jaxpr.outvars]
   return {
     atom: i
@@ -203,9 +213,9 @@ def _last_reads(jaxpr):
 
 
 def _bind(eqn, arrays):
-  """The outputs of an equation, always in a sequence."""
+  """Computes the outputs of an equation, always as a sequence."""
   params = eqn.primitive.get_bind_params(eqn.params)
-  if 'donated_invars' in params:  # Looking inside reads them again.
+  if 'donated_invars' in params:  # `run_callee` reads them again.
     params = params | {'donated_invars': (False,) * len(arrays)}
   outputs = eqn.primitive.bind(*arrays, **params)
   return outputs if eqn.primitive.multiple_results else [outputs]
@@ -217,28 +227,28 @@ def _earliest(values):
 
 
 def _is_deliberate(arrays, outputs):
-  """Whether -inf was made of an infinity that the program contains.
+  """Returns whether the outputs contain -inf made from an infinity constant.
 
-  Such an operand has no source. -inf is the log of an importance weight of
-  zero, and where a maximum begins. What becomes NaN or +inf of it, as 0 * -inf
-  does, is not deliberate.
+  Such a constant has no source. Deliberate uses of -inf are the log of an
+  importance weight of zero and the initial value of a maximum. NaN or +inf
+  outputs, as of 0 * -inf, are never deliberate.
   """
-  wrong = [np.asarray(x) for x in outputs if not findings.is_finite(x)]
-  only_minus_inf = all(np.all(x < np.inf) for x in wrong)
+  nonfinite = [np.asarray(x) for x in outputs if not findings.is_finite(x)]
+  only_minus_inf = all(np.all(x < np.inf) for x in nonfinite)
   return only_minus_inf and not all(map(findings.is_finite, arrays))
 
 
 def _num_longer(atoms, avals):
-  """How many variables have more axes than those they become inside."""
+  """Counts the variables with more axes outside a loop body than inside."""
   pairs = zip(atoms, avals, strict=True)
   return sum(len(x.aval.shape) > len(aval.shape) for x, aval in pairs)
 
 
 def _inputs(fn, args):
-  """(name, leaf) pairs; a name begins with that of the argument."""
+  """Yields (name, leaf) pairs; names start with the name of the argument."""
   try:
     arguments = inspect.signature(fn).bind(*args).arguments
-  except (TypeError, ValueError):  # There are functions without a signature.
+  except (TypeError, ValueError):  # Some functions have no signature.
     arguments = dict(enumerate(args))
   for argument, tree in arguments.items():
     for path, leaf in jax.tree.leaves_with_path(tree):

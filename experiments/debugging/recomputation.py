@@ -1,4 +1,4 @@
-"""A flight record, read back and recomputed."""
+"""Reading and recomputation of a flight record."""
 
 import contextlib
 import dataclasses
@@ -23,19 +23,20 @@ from experiments.training import setup as setup_lib
 
 
 class Flight(NamedTuple):
-  """What a flight recorder left."""
+  """The contents of a flight record."""
 
   config: config_lib.Config
-  num_updates: int  # Before the last of the inputs.
-  inputs: list[flight_recorder.Inputs]  # Of the last updates, oldest first.
-  update: Any  # The run's own, over the axis of the devices it had.
+  num_updates: int  # Before the last update.
+  inputs: list[flight_recorder.Inputs]  # Oldest update first.
+  update: Any  # Of the run; the device axis is mapped by `jax.vmap`.
 
 
 def read(file: pathlib.Path) -> Flight:
-  """The record in `file`.
+  """Reads the flight record in `file`.
 
   Raises:
-    ConfigError: if it is none, or its environment cannot be made here.
+    ConfigError: if the file is not a flight record of this version of the code,
+      or its environment cannot be made on this machine.
   """
   if not file.is_file():
     raise config_lib.ConfigError(f'There is no file {file}.')
@@ -67,14 +68,17 @@ def read(file: pathlib.Path) -> Flight:
     ]
   except checkpoint.CheckpointError as error:
     raise config_lib.ConfigError(
-      f'{file} is not of this version: {error}'
+      f'{file} does not fit this version of the code: {error}'
     ) from error
   update = learner.on_one_device(setup.update)
   return Flight(config, num_updates, inputs, update)
 
 
 def recompute(flight: Flight) -> findings.Finding | None:
-  """Recomputes the updates before the last, then the last step by step."""
+  """Recomputes all updates, then finds the first non-finite array of the last.
+
+  Prints the norms of each update. Returns None if the last update is finite.
+  """
   update = jax.jit(flight.update)
   first = flight.num_updates + 2 - len(flight.inputs)
   for number, inputs in enumerate(flight.inputs, first):

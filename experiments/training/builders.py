@@ -1,6 +1,6 @@
-"""The parts of a run, each made from its configuration.
+"""Functions that make the parts of a run from its configuration.
 
-`setup.make_setup` and `pipeline.running` put them together.
+`setup.make_setup` and `pipeline.running` put the parts together.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from experiments.training import rollout_order
 from experiments.training import run_state
 import vtrace
 
-# Unrolls a pass, measured with those of 20 steps of Atari.
+# Torso -> fastest unrolls per pass, measured on Atari with unroll length 20.
 _FASTEST_ON_CPU = {'shallow': 2, 'deep': 1}
 _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 
@@ -39,11 +39,19 @@ _PRECISIONS = {'f32': jnp.float32, 'bf16': jnp.bfloat16}
 def make_envs(
   config: config_lib.Config, num_updates: int = 0, **settings: Any
 ) -> list[environment.Environment]:
-  """Makes each actor's batch of environments, with seeds of their own.
+  """Makes one batch of environments per actor, each with its own seed.
 
-  After `num_updates` updates an actor that has been stepping gets environments
-  of another seed, so that they do not repeat the episodes of before. Each actor
-  gets its share of the cores for the threads that step its environments.
+  An actor that has stepped in the first `num_updates` updates gets a new seed,
+  so that a resumed run does not repeat earlier episodes. The CPU cores are
+  divided evenly among the actors' environment threads.
+
+  Args:
+    config: of the run.
+    num_updates: number of updates before the run resumes; 0 for a new run.
+    **settings: passed to `registry.make`.
+
+  Raises:
+    ConfigError: if the environments cannot be made.
   """
   num_threads = max(1, hardware.num_cores() // config.num_actors)
   try:
@@ -66,7 +74,11 @@ def make_agent(
   env: environment.Environment,
   **settings: Any,
 ) -> agent_lib.Agent:
-  """Makes the agent for `env`; `settings` take the place of the run's own."""
+  """Makes the agent for `env`; `settings` override those of `config`.
+
+  Raises:
+    ConfigError: if no agent fits the specs of `env`.
+  """
   try:
     return agent_lib.make_agent(
       env.observation_spec(),
@@ -88,7 +100,7 @@ def zero_trajectory(
   agent: agent_lib.Agent,
   env: environment.Environment,
 ) -> trajectory.Trajectory:
-  """Zeros in the shapes of an actor's rollout."""
+  """Returns zeros in the shapes of one rollout, rows `[T+1, B, ...]`."""
   rows = trajectory.zero_rows(
     env.observation_spec(), config.unroll_length + 1, config.envs_per_actor
   )
@@ -97,7 +109,7 @@ def zero_trajectory(
 
 
 def make_optimizer(config: config_lib.Config) -> optax.GradientTransformation:
-  """TensorFlow 1's RMSProp with the run's values."""
+  """Makes TensorFlow 1's RMSProp with the hyperparameters of `config`."""
   return optimizer_lib.rmsprop(
     decay=config.rmsprop_decay,
     epsilon=config.rmsprop_epsilon,
@@ -110,7 +122,7 @@ def make_update(
   agent: agent_lib.Agent,
   optimizer: optax.GradientTransformation,
 ) -> Any:
-  """The learner's pure update with the run's values."""
+  """Makes the learner's pure update function, as set by `config`."""
   return learner.make_update(
     agent,
     optimizer,
@@ -122,14 +134,16 @@ def make_update(
 
 
 def reward_clipping(config: config_lib.Config) -> Callable[..., Any]:
-  """Returns what clips rewards before they are learnt from."""
+  """Returns the function that clips rewards before they enter the loss."""
   return vtrace.rewards.CLIPPINGS[config.reward_clipping]
 
 
 def unrolls_per_pass(config: config_lib.Config) -> int | None:
-  """What was asked for, or the fastest known; None: the whole batch at once.
+  """Returns the unrolls per gradient accumulation pass; None: all at once.
 
-  Few unrolls of images fit a CPU's cache; elsewhere the more the better.
+  --unrolls_per_pass overrides the default. On CPU the default is small for
+  image torsos, because few unrolls of images fit the cache. Elsewhere it is
+  None.
   """
   if config.unrolls_per_pass:
     return config.unrolls_per_pass
@@ -140,7 +154,7 @@ def unrolls_per_pass(config: config_lib.Config) -> int | None:
 
 
 def make_loss(config: config_lib.Config) -> Callable[..., Any]:
-  """The paper's loss with the run's costs, correction and thresholds."""
+  """Makes the loss with the costs, correction and thresholds of `config`."""
   return functools.partial(
     vtrace.impala_loss,
     baseline_cost=config.baseline_cost,
@@ -154,7 +168,7 @@ def make_loss(config: config_lib.Config) -> Callable[..., Any]:
 
 
 def make_schedule(config: config_lib.Config) -> Callable[[int], float]:
-  """Environment frames so far -> learning rate."""
+  """Makes the learning rate schedule: environment frames so far -> rate."""
   return functools.partial(
     optimizer_lib.linear_decay,
     config.learning_rate,
@@ -165,7 +179,10 @@ def make_schedule(config: config_lib.Config) -> Callable[[int], float]:
 def make_queue(
   config: config_lib.Config, num_updates: int = 0
 ) -> trajectory_queue.TrajectoryQueue:
-  """The queue from all actors to the learner, after `num_updates` updates."""
+  """Makes the queue from all actors to the learner.
+
+  After `num_updates` updates it starts at the ring that is next in order.
+  """
   return trajectory_queue.TrajectoryQueue(
     config.num_actors,
     config.queue_capacity,
@@ -179,7 +196,10 @@ def make_queue(
 def make_store(
   config: config_lib.Config, run: run_state.RunState, devices: Sequence[Any]
 ) -> parameter_store.ParameterStore:
-  """The store, with the parameters that the run's next batches act on."""
+  """Makes the store with the parameters that act for the next batches.
+
+  With --lag these include parameters of earlier updates.
+  """
   store = parameter_store.ParameterStore(max(config.lag, 0))
   first = run.num_updates - len(run.older_params)
   for version, params in enumerate(run.older_params, first):
@@ -193,7 +213,7 @@ def make_replay_buffer(
   contents: replay.Contents = (),
   num_updates: int = 0,
 ) -> replay.ReplayBuffer | None:
-  """Makes the replay buffer; None if the run replays nothing."""
+  """Makes the replay buffer; returns None if the run does not replay."""
   num_replayed = config.batch_size - rollout_order.new_unrolls(config)
   if not num_replayed:
     return None
@@ -207,7 +227,7 @@ def make_batches(
   devices: Sequence[Any],
   replay_buffer: replay.ReplayBuffer | None = None,
 ) -> Iterator[batcher.Batch]:
-  """Makes batches of what the queue gives, on the devices, one ahead."""
+  """Returns an iterator over batches on the devices, prefetching one."""
   return batcher.prefetch(
     batches(config, queue.get, len(devices), replay_buffer),
     learner.make_place(devices),
@@ -221,7 +241,10 @@ def batches(
   num_devices: int,
   replay_buffer: replay.ReplayBuffer | None = None,
 ) -> Iterator[batcher.Batch]:
-  """Makes batches of what `get` gives, and of what is replayed."""
+  """Returns an iterator over batches of new and replayed unrolls.
+
+  `get` waits for the next rollout and returns None to end the iteration.
+  """
   return batcher.batches(
     get,
     rollout_order.rollouts_per_batch(config),

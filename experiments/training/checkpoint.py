@@ -1,8 +1,8 @@
-"""Checkpoints by Orbax: whole or not at all, and known by their checksum.
+"""Atomic checkpoints, written by Orbax and verified by a checksum.
 
-A checkpoint is flat on disk, one array for each leaf's path, next to a SHA-256
-of all of them. Reading needs no template, and a file that was cut or changed
-is noticed whichever it is. A template gives the arrays their places again.
+A checkpoint is flat on disk: one array for the path of each leaf, and a SHA-256
+checksum of all arrays. Reading therefore needs no template, and a truncated or
+modified file is detected. `unflatten` restores the structure of a template.
 """
 
 import hashlib
@@ -21,38 +21,39 @@ _CHECKSUM = 'sha256'
 
 
 class CheckpointError(Exception):
-  """A checkpoint cannot be written, or none can be read; says why."""
+  """A checkpoint cannot be written or read; the message gives the cause."""
 
 
 class Writer:
-  """Writes checkpoints in the background; the newest `keep` stay."""
+  """Writes checkpoints in the background and keeps the newest `keep`."""
 
   def __init__(self, directory: pathlib.Path, keep: int = 3):
-    """What a killed writer left half written is removed by the first save."""
+    """Initializes the writer; the first save removes incomplete checkpoints."""
     self._manager = ocp.CheckpointManager(
       directory.absolute(),
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, cleanup_tmp_directories=True
       ),
     )
-    self._unchecked = False  # Whether a save may have failed, unnoticed yet.
+    self._unchecked = False  # Whether errors of a save are still to check.
 
   @property
   def busy(self) -> bool:
-    """Whether a checkpoint is being written: another would have to wait."""
+    """Whether a checkpoint is being written; another one would have to wait."""
     return self._manager.is_saving_in_progress()
 
   def has(self, step: int) -> bool:
-    """Whether there is a checkpoint of `step`."""
+    """Returns whether there is a checkpoint of `step`."""
     return step in self._manager.all_steps()
 
   def save(self, step: int, tree: Any) -> None:
-    """Begins to write `tree`, copied before this returns, as of `step`.
+    """Starts writing `tree` as the checkpoint of `step`.
 
-    A step that is there already is left alone.
+    The tree is copied before this method returns. An existing checkpoint of
+    `step` is not overwritten.
 
     Raises:
-      CheckpointError: if this, or the checkpoint before, cannot be written.
+      CheckpointError: if this or the previous checkpoint cannot be written.
     """
     if not self.has(step):
       flat = flatten(tree)
@@ -61,18 +62,18 @@ class Writer:
       self._unchecked = True
 
   def check(self) -> None:
-    """Raises a CheckpointError if writing has failed in the meantime."""
+    """Raises a CheckpointError if a write in the background has failed."""
     if self._unchecked and not self.busy:
       self.wait()
 
   def wait(self) -> None:
-    """Waits until all is written; raises as `check` does."""
-    # Orbax's own check says nothing of an error in its last thread.
+    """Waits until all is written; raises a CheckpointError on failure."""
+    # Orbax's own check for errors misses those of its last thread.
     self._unchecked = False
     self._try(self._manager.wait_until_finished)
 
   def close(self) -> None:
-    """Waits likewise, and ends the writer's threads."""
+    """Waits as `wait` does, then stops the writer's threads."""
     try:
       self.wait()
     finally:
@@ -81,17 +82,17 @@ class Writer:
   def _try(self, call: Any, *args: Any, **kwargs: Any) -> None:
     try:
       call(*args, **kwargs)
-    except Exception as error:  # Orbax and its writer raise all kinds.
+    except Exception as error:  # Orbax raises many types.
       reason = ' '.join(str(error).split())
       raise CheckpointError(
-        f'Cannot write a checkpoint: {reason} Those before it are kept.'
+        f'Cannot write a checkpoint; existing ones are kept. Cause: {reason}'
       ) from error
 
 
 def flatten(tree: Any) -> Flat:
-  """Every leaf on the host by its path; PRNG keys as numbers.
+  """Returns the leaves on the host by path, PRNG keys as integers.
 
-  Leaves without elements, which Orbax does not take, are left out.
+  Leaves without elements are omitted, because Orbax does not accept them.
   """
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   raw = {_name(path): _raw(leaf) for path, leaf in leaves}
@@ -100,13 +101,13 @@ def flatten(tree: Any) -> Flat:
 
 
 def unflatten(flat: Flat, template: Any, prefix: str = '') -> Any:
-  """The arrays below `prefix` in the structure of `template`.
+  """Returns the arrays below `prefix` in the structure of `template`.
 
-  An axis of length 0 in the template may have any length; a Python number in it
-  is one again.
+  An axis of length 0 in the template matches any length. Python numbers and
+  PRNG keys of the template are restored as such.
 
   Raises:
-    CheckpointError: if an array is missing, or has another shape.
+    CheckpointError: if an array is missing or has another shape.
   """
 
   def find(path, leaf):
@@ -114,8 +115,8 @@ def unflatten(flat: Flat, template: Any, prefix: str = '') -> Any:
     name = '/'.join(filter(None, (prefix, _name(path))))
     found = flat.get(name, leaf if 0 in shape else None)
     if found is None or not _fits(found.shape, shape):
-      got = 'absent' if found is None else f'of shape {found.shape}'
-      raise CheckpointError(f'{name} is {got}; it should be of shape {shape}.')
+      got = 'is missing' if found is None else f'has shape {found.shape}'
+      raise CheckpointError(f'{name} {got}; expected shape {shape}.')
     if _is_key(leaf):
       return jax.random.wrap_key_data(found)
     return found.item() if isinstance(leaf, (int, float)) else found
@@ -124,7 +125,7 @@ def unflatten(flat: Flat, template: Any, prefix: str = '') -> Any:
 
 
 def nested(flat: Flat, prefix: str) -> dict[str, Any]:
-  """The arrays below `prefix` as dicts in dicts."""
+  """Returns the arrays below `prefix` as nested dicts."""
   tree: dict[str, Any] = {}
   for name, x in flat.items():
     if name.startswith(f'{prefix}/'):
@@ -137,13 +138,13 @@ def nested(flat: Flat, prefix: str) -> dict[str, Any]:
 
 
 def steps(directory: pathlib.Path) -> list[int]:
-  """The steps of the checkpoints in `directory`, oldest first."""
+  """Returns the steps of the checkpoints in `directory`, oldest first."""
   names = (path.name for path in directory.glob('*') if path.is_dir())
   return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read(directory: pathlib.Path, step: int) -> Flat:
-  """The checkpoint of `step`.
+  """Reads the checkpoint of `step`.
 
   Raises:
     CheckpointError: if it is damaged.
@@ -152,32 +153,35 @@ def read(directory: pathlib.Path, step: int) -> Flat:
   try:
     with ocp.StandardCheckpointer() as checkpointer:
       flat = dict(checkpointer.restore(path))
-  except Exception as error:  # Whatever a damaged file leads Orbax to.
+  except Exception as error:  # Orbax raises many types for damaged files.
     reason = textwrap.shorten(str(error), 80) or repr(error)
     raise CheckpointError(f'{path} cannot be read ({reason}).') from error
   checksum = flat.pop(_CHECKSUM, np.zeros(0))
   if not np.array_equal(checksum, _checksum(flat)):
-    raise CheckpointError(f'{path} is damaged: its checksum is not its own.')
+    raise CheckpointError(f'{path} is damaged: its checksum does not match.')
   return flat
 
 
 def read_newest(directory: pathlib.Path) -> tuple[int, Flat] | None:
-  """(step, arrays) of the newest checkpoint that is whole; None without any.
+  """Reads the newest undamaged checkpoint; None if there are no checkpoints.
 
-  A damaged one is told of, loudly, and the one before is taken.
+  Logs an error for each damaged checkpoint and tries the previous one.
+
+  Returns:
+    (step, arrays).
 
   Raises:
-    CheckpointError: if there are checkpoints, and all are damaged.
+    CheckpointError: if there are checkpoints and all are damaged.
   """
-  there = steps(directory)
-  for step in reversed(there):
+  existing = steps(directory)
+  for step in reversed(existing):
     try:
       return step, read(directory, step)
     except CheckpointError as error:
-      logging.error('DAMAGED CHECKPOINT: %s Trying the one before.', error)
-  if there:
+      logging.error('DAMAGED CHECKPOINT: %s Trying the previous one.', error)
+  if existing:
     raise CheckpointError(
-      f'Every checkpoint in {directory} is damaged: the run cannot go on.'
+      f'Every checkpoint in {directory} is damaged; none can be restored.'
     )
   return None
 
@@ -202,7 +206,7 @@ def _fits(shape: tuple[int, ...], template: tuple[int, ...]) -> bool:
 
 
 def _checksum(flat: Flat) -> np.ndarray:
-  """SHA-256 of names, types, shapes and contents, `[32]` bytes."""
+  """Returns the SHA-256 of names, dtypes, shapes and contents, `[32]` uint8."""
   digest = hashlib.sha256()
   for name in sorted(flat):
     x = np.ascontiguousarray(flat[name])

@@ -1,4 +1,4 @@
-"""When checkpoints are written: now and then, and at every kind of end."""
+"""The schedule of checkpoints: periodically, and whenever a run ends."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from experiments.training import run_state
 
 
 class Keeper:
-  """Writes the newest run that it was offered, when it is time."""
+  """Writes the newest run state at intervals and at the end of the run."""
 
   def __init__(
     self,
@@ -24,13 +24,13 @@ class Keeper:
     seconds: float,
     pack: Callable[[run_state.RunState], Any],
   ):
-    """Writes `run` before it returns; from then on there is a checkpoint.
+    """Initializes the keeper and waits until `run` is written.
 
     Args:
-      directory: of the checkpoints.
-      run: the first to be written.
-      seconds: between two of them.
-      pack: makes of a run what is written.
+      directory: the directory of the checkpoints.
+      run: the first run state to write.
+      seconds: the interval between two checkpoints.
+      pack: converts a run state to the tree that is written.
     """
     self._pack = pack
     self._writer = checkpoint.Writer(directory)
@@ -39,10 +39,10 @@ class Keeper:
     self._finish()
 
   def offer(self, run: run_state.RunState) -> None:
-    """Begins a checkpoint every `seconds`, unless one is still being written.
+    """Starts a checkpoint every `seconds`, unless one is still being written.
 
     Raises:
-      CheckpointError: if one could not be written; those before stay.
+      CheckpointError: if one could not be written; existing ones are kept.
     """
     self._newest = run
     self._writer.check()
@@ -53,10 +53,14 @@ class Keeper:
 
   @contextlib.contextmanager
   def at_every_end(self) -> Iterator[None]:
-    """Writes what is newest on leaving, for whatever reason.
+    """Runs the body, then writes the newest run state, even after an error.
+
+    After a CheckpointError in the body nothing is written. An error of the body
+    takes precedence: a failure of this last write is then only logged.
 
     Raises:
-      CheckpointError: if it cannot be written, and that is the reason.
+      CheckpointError: if the checkpoint cannot be written after a successful
+        body.
     """
     try:
       yield
@@ -66,13 +70,13 @@ class Keeper:
       try:
         self._finish()
       except checkpoint.CheckpointError as error:
-        logging.error('%s', error)  # What went wrong first matters more.
+        logging.error('%s', error)  # It must not mask the first error.
       raise
     else:
       self._finish()
 
   def close(self) -> None:
-    """Ends the writer's threads."""
+    """Stops the writer's threads."""
     self._writer.close()
 
   def _save(self) -> None:
@@ -86,10 +90,12 @@ class Keeper:
 
 
 def newest(directory: pathlib.Path) -> checkpoint.Flat | None:
-  """The newest whole checkpoint; the damaged after it are put aside.
+  """Reads the newest undamaged checkpoint; None if there are no checkpoints.
+
+  Moves newer, damaged checkpoints out of `directory`.
 
   Raises:
-    CheckpointError: if there are checkpoints, and all are damaged.
+    CheckpointError: if there are checkpoints and all are damaged.
   """
   found = checkpoint.read_newest(directory)
   if found is None:
@@ -97,24 +103,24 @@ def newest(directory: pathlib.Path) -> checkpoint.Flat | None:
   step, flat = found
   for damaged in checkpoint.steps(directory):
     if damaged > step:
-      _put_aside(directory / str(damaged))
+      _move_aside(directory / str(damaged))
   return flat
 
 
-def _put_aside(path: pathlib.Path) -> None:
-  """A step that a run reaches again must be free to be written."""
+def _move_aside(path: pathlib.Path) -> None:
+  """Moves a damaged checkpoint, so that its step can be written again."""
   aside = path.parent.parent / 'damaged_checkpoints'
   aside.mkdir(exist_ok=True)
   number = sum(1 for _ in aside.glob(f'{path.name}.*'))
   path = path.rename(aside / f'{path.name}.{number}')
-  logging.error('The damaged checkpoint is now %s', path)
+  logging.error('Moved the damaged checkpoint to %s', path)
 
 
 def return_freed_memory() -> None:
-  """Asks glibc to return what it holds free; elsewhere does nothing.
+  """Returns freed heap memory to the operating system, where glibc is used.
 
-  Rollouts come and go in many threads: what is free between them lies in pieces
-  that glibc would keep, ever more of them.
+  Many threads allocate and free rollouts. This fragments the heap, and glibc
+  would keep ever more free fragments.
   """
   trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
   if trim is not None:

@@ -1,4 +1,4 @@
-"""Plays whole games with a run's checkpoint, and records their returns."""
+"""Evaluation of a checkpoint: plays complete episodes, records returns."""
 
 from collections.abc import Callable
 import contextlib
@@ -32,52 +32,57 @@ def _option(default: Any, help_text: str, **bounds: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Which evaluation: every option, its default and its help."""
+  """The options of an evaluation, each with default and help."""
 
   logdir: str = _option('', 'The log directory of the run.')
-  num_episodes: int = _option(100, 'Whole games to play.', lower_bound=1)
+  num_episodes: int = _option(
+    100, 'Number of complete episodes to play.', lower_bound=1
+  )
   num_envs: int = _option(
     32,
-    'Environments played at once, at most. Each plays its share of the '
-    'episodes, so that short ones count no more than long ones.',
+    'Largest number of environments played in parallel. Each plays its share '
+    'of the episodes, so that short episodes are not over-represented.',
     lower_bound=1,
   )
   step: int | None = _option(
     None,
-    'Which checkpoint, by its number of updates; by default the newest.',
+    'Checkpoint to evaluate, by its number of updates; by default the newest.',
   )
   greedy: bool = _option(
-    False, 'Take the most likely action; otherwise one is drawn.'
+    False, 'Take the most likely action instead of sampling one.'
   )
   noop_max: int | None = _option(
     None,
-    'Random no-ops, at most, that begin an Atari game; by default as in '
-    f'training, {atari.NOOP_MAX}.',
+    'Largest number of random no-ops at the start of an Atari game; by default '
+    f'{atari.NOOP_MAX}, as in training.',
     lower_bound=1,
     upper_bound=10_000,
   )
   seed: int = _option(
     1,
-    'Of actions and environments; with --num_envs it decides the result.',
+    'Seed of actions and environments. The result is reproducible for the same '
+    '--seed and --num_envs.',
     lower_bound=0,
     upper_bound=2**32 - 1,
   )
   video: str = _option(
-    '', 'Also record a video, a .gif or .mp4; long games rather an .mp4.'
+    '',
+    'Also record a video to this file, a .gif or .mp4. Use .mp4 for long '
+    'episodes.',
   )
   video_episodes: int = _option(
-    1, 'How many episodes of environment 0 the video shows.', lower_bound=1
+    1, 'Number of episodes of environment 0 in the video.', lower_bound=1
   )
 
 
 def evaluate(options: Options) -> dict[str, Any]:
-  """Plays, and leaves `evaluation.json` in the log directory.
+  """Evaluates a checkpoint and writes `evaluation.json` to its log directory.
 
   Returns:
-    What `evaluation.json` holds.
+    The contents of `evaluation.json`.
 
   Raises:
-    ConfigError: if it cannot be, or no checkpoint is whole.
+    ConfigError: if an option is invalid or no checkpoint can be read.
   """
   try:
     return _evaluate(options)
@@ -93,7 +98,7 @@ def _evaluate(options: Options) -> dict[str, Any]:
   with (
     atomic_file.replacing(logdir / 'evaluation.json') as path,
     contextlib.closing(make_env(config.env, options, settings)) as env,
-    _watching(options, env) as watch,
+    _video_recording(options, env) as watch,
   ):
     record = {
       'env': config.env,
@@ -110,8 +115,8 @@ def _evaluate(options: Options) -> dict[str, Any]:
   return record
 
 
-def _watching(options: Options, env: environment.Environment) -> Any:
-  """Gives what watches the play: a video's recorder, or nobody."""
+def _video_recording(options: Options, env: environment.Environment) -> Any:
+  """Returns a context manager that yields a video's recorder or None."""
   if not options.video:
     return contextlib.nullcontext()
   return video.recording(
@@ -128,7 +133,7 @@ def _play(
   flat: checkpoint.Flat,
   watch: Callable[[dm_env.TimeStep], bool] | None,
 ) -> evaluator.Episodes:
-  """Plays with the checkpoint's agent in the environment."""
+  """Plays complete episodes in `env` with the agent of the checkpoint."""
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=env.num_envs)
   setup = setup_lib.make_setup(one, envs=[env], shapes_only=True)
   agent, template = setup.agent, setup.run.train_state.params
@@ -140,7 +145,7 @@ def _play(
     actor.make_act(agent),
     jax.device_put(params),
     core_state=agent.initial_state(env.num_envs),
-    # Not the key that a training of this seed begins with.
+    # Differs from the key of a training run with the same seed.
     key=jax.random.fold_in(jax.random.key(options.seed), 1),
     num_episodes=options.num_episodes,
     watch=watch,
@@ -148,7 +153,11 @@ def _play(
 
 
 def summary(episodes: evaluator.Episodes) -> dict[str, Any]:
-  """Returns and lengths, as JSON has them; one episode has no error."""
+  """Summarizes returns and lengths as JSON values.
+
+  The standard error is None for a single episode. Returns are undiscounted and
+  lengths are in agent steps.
+  """
   returns = episodes.returns
   error = None
   if len(returns) > 1:
@@ -163,15 +172,15 @@ def summary(episodes: evaluator.Episodes) -> dict[str, Any]:
 
 
 def read_config(logdir: pathlib.Path) -> config_lib.Config:
-  """The run's configuration.
+  """Reads the configuration of the run in `logdir`.
 
   Raises:
-    ConfigError: if there is none, or it is another version's.
+    ConfigError: if there is none, or this version does not know its settings.
   """
   recorded = config_json.read(logdir)
   if recorded is None:
     raise config_lib.ConfigError(
-      f'--logdir={logdir} holds no run: there is no config.json.'
+      f'--logdir={logdir} holds no run: config.json is missing.'
     )
   return config_json.parse(recorded)
 
@@ -179,17 +188,20 @@ def read_config(logdir: pathlib.Path) -> config_lib.Config:
 def read_checkpoint(
   directory: pathlib.Path, step: int | None
 ) -> tuple[int, checkpoint.Flat]:
-  """(updates, arrays) of the checkpoint of `step`, or of the newest whole one.
+  """Reads the checkpoint of `step`, or the newest undamaged one.
+
+  Returns:
+    (number of updates, arrays).
 
   Raises:
     ConfigError: if there is none.
-    CheckpointError: if it, or every one of them, is damaged.
+    CheckpointError: if the checkpoint of `step` is damaged, or all of them.
   """
-  there = checkpoint.steps(directory)
-  if step is not None and step not in there:
+  existing = checkpoint.steps(directory)
+  if step is not None and step not in existing:
     raise config_lib.ConfigError(
       f'There is no checkpoint of --step={step} in {directory}; there are: '
-      f'{", ".join(map(str, there)) or "none"}.'
+      f'{", ".join(map(str, existing)) or "none"}.'
     )
   if step is not None:
     return step, checkpoint.read(directory, step)
@@ -200,10 +212,10 @@ def read_checkpoint(
 
 
 def env_settings(env_id: str, options: Options) -> dict[str, Any]:
-  """Returns the settings of an environment that is made for evaluation.
+  """Returns the settings of an environment for evaluation.
 
   Raises:
-    ConfigError: if there are to be no-ops where there are none.
+    ConfigError: if `noop_max` is given for an environment that is not Atari.
   """
   if registry.is_atari(env_id):
     given = options.noop_max
@@ -213,7 +225,7 @@ def env_settings(env_id: str, options: Options) -> dict[str, Any]:
     )
   if options.noop_max is not None:
     raise config_lib.ConfigError(
-      f'--noop_max is for Atari games alone; {env_id} is none.'
+      f'--noop_max applies to Atari games only; {env_id} is not one.'
     )
   return {}
 
@@ -221,7 +233,10 @@ def env_settings(env_id: str, options: Options) -> dict[str, Any]:
 def make_env(
   env_id: str, options: Options, settings: dict[str, Any]
 ) -> environment.Environment:
-  """The environments, of seeds that neither training nor `seed` + 1 has."""
+  """Makes the environments to evaluate in.
+
+  Their seeds differ from those of training and of evaluation with `seed` + 1.
+  """
   seeds = np.random.SeedSequence(options.seed, spawn_key=(1,))
   return registry.make(
     env_id,

@@ -1,4 +1,4 @@
-"""A run's log directory: claimed by one process, and asked what it holds."""
+"""A run's log directory: locked by one process, checked before a resume."""
 
 from collections.abc import Iterator
 import contextlib
@@ -18,10 +18,11 @@ _LOCK = '.lock'
 
 @contextlib.contextmanager
 def claimed(config: config_lib.Config) -> Iterator[pathlib.Path]:
-  """The log directory, made if need be, and this process's own until the end.
+  """Yields the log directory, created if missing, locked for this process.
 
-  The claim is a lock of the operating system's: it ends with the process, even
-  a killed one. If it was made, and nothing was recorded, it is removed again.
+  The operating system releases the lock when the process ends or is killed. A
+  directory that was created here is removed on leaving if nothing was recorded
+  in it.
 
   Raises:
     ConfigError: if it cannot be written, or another run is using it.
@@ -44,33 +45,34 @@ def claimed(config: config_lib.Config) -> Iterator[pathlib.Path]:
 
 
 def check_resumable(config: config_lib.Config, logdir: pathlib.Path) -> None:
-  """Refuses to go on with a run in another meaning.
+  """Checks that `config` can start or resume a run in `logdir`.
 
   Raises:
-    ConfigError: naming the flags that would change it; or if what is there
-      cannot go on.
+    ConfigError: if `logdir` holds records without config.json or checkpoints,
+      or a run with other values of flags that must not change; the message
+      names these flags.
   """
   old = config_json.read(logdir)
   steps = checkpoint.steps(logdir / 'checkpoints')
   if (logdir / 'metrics.csv').exists() and not (old and steps):
     raise config_lib.ConfigError(
-      f'--logdir={logdir} already holds a run, without checkpoints to go on '
-      'from; choose another.'
+      f'--logdir={logdir} already holds a run, which cannot be resumed because '
+      'config.json or its checkpoints are missing. Choose another --logdir.'
     )
   changed = config_json.changes(old, config) if old is not None else []
   if changed:
     flags = ', '.join(
-      f'--{name}={getattr(config, name)} (it has {old.get(name)})'
+      f'--{name}={getattr(config, name)} (recorded: {old.get(name)})'
       for name in changed
     )
     raise config_lib.ConfigError(
-      f'--logdir={logdir} already holds a run that cannot go on with {flags}: '
-      'that would be another run. Choose another --logdir.'
+      f'--logdir={logdir} already holds a run that cannot be resumed with '
+      f'{flags}. Choose another --logdir.'
     )
 
 
 def _make_and_lock(logdir: pathlib.Path) -> TextIO:
-  """The lock file, locked, with this process's number in it."""
+  """Returns the locked lock file, which holds the process ID."""
   while True:
     logdir.mkdir(parents=True, exist_ok=True)
     lock = open(logdir / _LOCK, 'a+')
@@ -80,7 +82,7 @@ def _make_and_lock(logdir: pathlib.Path) -> TextIO:
       lock.write(str(os.getpid()))
       lock.flush()
       return lock
-    lock.close()  # Who held it has removed it meanwhile: once more.
+    lock.close()  # Its last owner removed the file meanwhile: retry.
 
 
 def _lock(lock: TextIO, logdir: pathlib.Path) -> None:
@@ -101,14 +103,14 @@ def _is(file: TextIO, path: pathlib.Path) -> bool:
 
 
 def _remove_if_empty(logdir: pathlib.Path) -> None:
-  with contextlib.suppress(FileNotFoundError):  # The user has removed it.
+  with contextlib.suppress(FileNotFoundError):  # The user removed it.
     if [path.name for path in logdir.iterdir()] == [_LOCK]:
       (logdir / _LOCK).unlink()
       logdir.rmdir()
 
 
 def _new_name(config: config_lib.Config) -> str:
-  """Runs of different processes differ, though they begin in one second."""
+  """Returns a name that is unique among runs started in the same second."""
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   env = config.env.replace(':', '-')  # module:factory
   return f'runs/{env}-seed{config.seed}-{now}-{os.getpid()}'

@@ -1,4 +1,4 @@
-"""A run's pipeline: actors that act, and a learner that learns from them."""
+"""The pipeline of a run: actor threads, a queue and the learner."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from experiments.training import builders
 from experiments.training import rollout_order
 from experiments.training import setup as setup_lib
 
-_JOIN_SECONDS = 10.0  # A thread that steps longer is stuck.
+_JOIN_SECONDS = 10.0  # A thread that needs longer to stop is stuck.
 
 
 @contextlib.contextmanager
@@ -28,11 +28,14 @@ def running(
   queue: trajectory_queue.TrajectoryQueue | None = None,
   store: parameter_store.ParameterStore | None = None,
 ) -> Iterator[Iterator[learner.Progress]]:
-  """Acts and learns, as long as one asks for progress; ends on leaving.
+  """Yields an iterator over updates while the actors are running.
+
+  Each `next` of the iterator makes one update. On leaving, stops the actors and
+  closes the environments.
 
   Args:
-    setup: of the run; its environments are closed on leaving.
-    update: by default from `setup.compile_update`.
+    setup: the run.
+    update: the compiled update, by default from `setup.compile_update`.
     queue: by default from `builders.make_queue`; closing it ends the run.
     store: by default from `builders.make_store`.
   """
@@ -64,7 +67,7 @@ def acting(
   queue: trajectory_queue.TrajectoryQueue,
   store: parameter_store.ParameterStore,
 ) -> Iterator[None]:
-  """Runs a thread for each actor; on leaving, closes and joins all of them."""
+  """Runs the body with one thread per actor; on leaving, joins the threads."""
   act = actor.make_act(setup.agent)
   threads = [
     _actor_thread(setup, act, actor_id, queue, store)
@@ -87,7 +90,7 @@ def _actor_thread(
   queue: trajectory_queue.TrajectoryQueue,
   store: parameter_store.ParameterStore,
 ) -> threading.Thread:
-  """Returns a thread, not started, that puts rollouts into the actor's ring."""
+  """Returns an unstarted thread that puts rollouts into the actor's ring."""
   config, run = setup.config, setup.run
   make_rollouts = functools.partial(
     actor.rollouts,
@@ -115,15 +118,18 @@ def _join(
   threads: Sequence[threading.Thread],
   envs: Sequence[environment.Environment],
 ) -> None:
-  """Waits for the actors to end, and closes their environments."""
+  """Waits for the actors to stop and closes their environments.
+
+  Logs an error for a stuck thread and leaves its environment open.
+  """
   deadline = time.monotonic() + _JOIN_SECONDS
-  with contextlib.ExitStack() as stack:  # All are closed, though one raises.
+  with contextlib.ExitStack() as stack:  # Closes all, even if one raises.
     for thread, env in zip(threads, envs, strict=True):
       if thread.ident is not None:  # It was started.
         thread.join(max(0.0, deadline - time.monotonic()))
       if thread.is_alive():
         logging.error(
-          '%s is stuck in its environment; left behind.', thread.name
+          '%s is stuck in its environment, which stays open.', thread.name
         )
       else:
         stack.callback(env.close)

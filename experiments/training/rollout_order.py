@@ -1,7 +1,7 @@
-"""Which rollout becomes part of which batch, and which parameters act for it.
+"""The assignment of rollouts to batches, and of parameters to rollouts.
 
-The rings of the queue are read in turn, so that both follow from the numbers of
-a run's configuration.
+The learner reads the rings of the queue round-robin, so the configuration of a
+run determines both.
 """
 
 import itertools
@@ -13,31 +13,34 @@ from experiments import config as config_lib
 
 
 def new_unrolls(config: config_lib.Config) -> int:
-  """Returns how many unrolls of a batch are new; the others are replayed."""
+  """Returns the number of new unrolls in a batch; the others are replayed."""
   return round(config.batch_size * (1 - config.replay_fraction))
 
 
 def rollouts_per_batch(config: config_lib.Config) -> int:
-  """Returns how many new rollouts a batch takes."""
+  """Returns the number of new rollouts in a batch."""
   return new_unrolls(config) // config.envs_per_actor
 
 
 def max_policy_lag(config: config_lib.Config) -> int:
   """Returns the highest policy lag of free-running actors, in updates.
 
-  An actor that begins a rollout has at most `queue_capacity` in its ring, and
-  the rings are read in turn, so at most (capacity + 1) rollouts of every actor,
-  this one included, are still to be taken. The batch that is being taken is at
-  most one ahead of the last that was learnt from and published.
+  When an actor starts a rollout, its ring holds at most `queue_capacity`
+  rollouts. The rings are read round-robin, so the learner still has to take at
+  most (capacity + 1) rollouts of every actor, including this one. Prefetching
+  adds 1: while a batch is assembled, the update before it may be unpublished.
   """
-  to_be_taken = (config.queue_capacity + 1) * config.num_actors
-  return math.ceil(to_be_taken / rollouts_per_batch(config)) + 1
+  num_waiting = (config.queue_capacity + 1) * config.num_actors
+  return math.ceil(num_waiting / rollouts_per_batch(config)) + 1
 
 
 def rollouts_taken(
   config: config_lib.Config, actor_id: int, num_updates: int
 ) -> int:
-  """Returns how many of its rollouts the first `num_updates` batches take."""
+  """Returns the number of an actor's rollouts in the first batches.
+
+  Counts the batches of the first `num_updates` updates.
+  """
   taken = num_updates * rollouts_per_batch(config)
   return len(range(actor_id, taken, config.num_actors))
 
@@ -48,11 +51,11 @@ def make_get_params(
   actor_id: int,
   num_updates: int,
 ) -> actor.GetParams:
-  """Makes an actor's getter of parameters: the newest, or exactly `lag` old.
+  """Makes the function that gets the parameters for an actor's next rollout.
 
-  Since the rings are read in turn, an actor knows which batch a rollout will be
-  part of, and waits for the parameters that are to act for it. The first `lag`
-  batches have none so old, and take the first.
+  With --lag=-1 it returns the newest parameters. With a fixed lag it computes
+  which batch the rollout will be part of, and waits for the parameters that are
+  `lag` updates older. The first `lag` batches use the initial parameters.
   """
   if config.lag < 0:
     return store.get
@@ -63,7 +66,7 @@ def make_get_params(
     batch = number // rollouts_per_batch(config)
     return store.wait_for(
       max(0, batch - config.lag),
-      # The learner gives up first: it knows for whom it waits.
+      # The learner times out first: its message names the actor that is late.
       timeout_seconds=2 * config.timeout_seconds,
     )
 

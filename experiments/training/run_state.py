@@ -1,4 +1,4 @@
-"""What the rest of a run depends on: with the replay buffer, a checkpoint."""
+"""The state of a run, which a checkpoint stores with the replay buffer."""
 
 from typing import Any
 from typing import NamedTuple
@@ -14,34 +14,37 @@ from experiments import config as config_lib
 from experiments.records import metrics as metrics_lib
 from experiments.training import checkpoint
 
-Actors = tuple[actor.ActorState, ...]  # In the order of their numbers.
+Actors = tuple[actor.ActorState, ...]  # In the order of actor_id.
 
 
 class RunState(NamedTuple):
   """A run between two updates."""
 
   train_state: learner.TrainState
-  # Under --lag: those of the updates before, oldest first, that batches to come
-  # act on.
+  # With --lag: parameters of earlier updates, oldest first, that act for the
+  # next batches.
   older_params: tuple[Any, ...]
-  actors: Actors  # After the rollouts that were learnt from.
+  actors: Actors  # After the rollouts of the last update.
   statistics: metrics_lib.State
 
   @property
   def num_updates(self) -> int:
-    """Made so far."""
+    """Learner updates so far."""
     return self.statistics.num_updates
 
   @property
   def num_frames(self) -> int:
-    """Environment frames learnt from so far."""
+    """Environment frames trained on so far."""
     return self.statistics.num_frames
 
 
 def initial(
   config: config_lib.Config, train_state: learner.TrainState, key: jax.Array
 ) -> RunState:
-  """Before the first update; `key` is the actors'."""
+  """Returns the state before the first update.
+
+  Each actor gets its own key, derived from `key`.
+  """
   actors = tuple(
     actor.ActorState(jax.random.fold_in(key, actor_id), None)
     for actor_id in range(config.num_actors)
@@ -53,24 +56,24 @@ def after(
   run: RunState,
   progress: learner.Progress,
   older_params: tuple[Any, ...],
-  of_rows: metrics_lib.State,
+  statistics: metrics_lib.State,
 ) -> RunState:
-  """`run` one update later."""
+  """Returns the state after one more update, which `progress` describes."""
   states = dict(enumerate(run.actors)) | progress.batch.actors
   return RunState(
     train_state=progress.train_state,
     older_params=older_params,
     actors=tuple(states.values()),
-    statistics=of_rows,
+    statistics=statistics,
   )
 
 
 def pack(
   run: RunState, replay_buffer: replay.ReplayBuffer | None
 ) -> dict[str, Any]:
-  """Returns what a checkpoint of `run` holds, by name."""
+  """Returns the contents of a checkpoint of `run`, by name."""
   contents = replay_buffer.state(run.num_updates) if replay_buffer else ()
-  # Checkpoints have always called the contents of the replay buffer 'memory'.
+  # 'memory' is the name of the replay buffer in existing checkpoints.
   return run._asdict() | {'memory': replay.pack(contents)}
 
 
@@ -80,16 +83,17 @@ def restore(
   carries: list[actor.Carry | None],
   lag: int,
 ) -> RunState:
-  """Returns the run that was saved.
+  """Returns the run state that was saved.
 
   Args:
-    flat: from `checkpoint.read`.
-    template: from `initial`, for the structures.
-    carries: each actor's, if its environments give their state, likewise.
-    lag: how many versions of parameters were kept, at most.
+    flat: the arrays from `checkpoint.read`.
+    template: a state from `initial`, which gives the structure.
+    carries: a template of each actor's carry; None if its environments cannot
+      save their state.
+    lag: the largest number of older parameters that were saved.
 
   Raises:
-    CheckpointError: if what was saved does not fit.
+    CheckpointError: if the arrays do not fit the templates.
   """
   num_updates = int(flat['statistics/num_updates'])
   params = template.train_state.params
@@ -101,7 +105,7 @@ def restore(
     older_params=(params,) * min(max(lag, 0), num_updates), actors=actors
   )
   run = checkpoint.unflatten(flat, filled)
-  # The names of the metrics are known to the update alone.
+  # The template lacks the names of the metrics, which only an update knows.
   sums = checkpoint.nested(flat, 'statistics/interval/sums')
   interval = run.statistics.interval._replace(sums=sums)
   return run._replace(statistics=run.statistics._replace(interval=interval))
@@ -112,20 +116,20 @@ def restore_replayed(
   template: trajectory_lib.Trajectory,
   device: jax.Device,
 ) -> replay.Contents:
-  """Returns the contents of the replay buffer that was saved, on `device`.
+  """Returns the saved contents of the replay buffer, on `device`.
 
   Args:
-    flat: from `checkpoint.read`.
-    template: a rollout's trajectory.
-    device: where the contents are to lie.
+    flat: the arrays from `checkpoint.read`.
+    template: the trajectory of one rollout.
+    device: the device to put the contents on.
 
   Raises:
-    CheckpointError: if what was saved does not fit.
+    CheckpointError: if the arrays do not fit the template.
   """
-  any_number = jax.tree.map(
+  any_length = jax.tree.map(
     lambda x: np.empty((0, *x.shape), x.dtype), template
   )
-  packed = checkpoint.unflatten(flat, any_number, 'memory')
+  packed = checkpoint.unflatten(flat, any_length, 'memory')
   return replay.unpack(packed, device)
 
 

@@ -1,7 +1,7 @@
-"""A run, made from its configuration: the one place where that happens.
+"""The single place where a run is built from its configuration.
 
 Training, evaluation, the pipeline check, the profiler, studies and tests all
-begin with `make_setup`; `pipeline.running` runs what it makes.
+call `make_setup`; `pipeline.running` runs the result.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ from experiments.training import run_state
 from experiments.training import validation
 
 # (train state, trajectory `[T+1, B, ...]`, learning rate) -> (train state,
-# metrics), for one device's part of a batch, inside a mapped axis.
+# metrics), for one device's shard of a batch, inside a mapped axis.
 PureUpdate = Callable[..., tuple[learner.TrainState, learner.Metrics]]
-# The same for a whole batch, `[D, T+1, B, ...]`, compiled.
+# The same for a whole batch, rows `[D, T+1, B, ...]`, compiled.
 Update = Callable[..., tuple[learner.TrainState, learner.Metrics]]
 
 
 class Setup(NamedTuple):
-  """All that a run is made of, at the point where it begins or resumes."""
+  """The parts of a run that starts or resumes."""
 
   config: config_lib.Config
   envs: list[environment.Environment]  # One batch for each actor.
@@ -39,10 +39,10 @@ class Setup(NamedTuple):
   update: PureUpdate  # See `compile_update`.
   run: run_state.RunState
   replay_buffer: replay.ReplayBuffer | None
-  devices: list[jax.Device]  # They learn; the first of them acts.
+  devices: list[jax.Device]  # All run the update; the first one acts.
 
   def close(self) -> None:
-    """Closes the environments."""
+    """Closes the environments of all actors."""
     _close(self.envs)
 
 
@@ -55,22 +55,21 @@ def make_setup(
   devices: Sequence[jax.Device] | None = None,
   shapes_only: bool = False,
 ) -> Setup:
-  """Makes a new run, or the one that was saved.
+  """Makes a new run, or restores a saved one.
 
   Args:
-    config: of the run; one that is to train must pass `validation.validate`.
-    saved: a checkpoint of it, from `checkpoint.read`.
-    envs: one batch of environments for each actor; by default those that
-      `config` names.
-    agent: by default the one that `config` describes, for these environments.
-    devices: by default all local ones.
-    shapes_only: whether the train state of a new run need not be computed; its
-      leaves are `jax.ShapeDtypeStruct`s then.
+    config: of the run; for training it must also pass `validation.validate`.
+    saved: a checkpoint of the run, from `checkpoint.read`; None: a new run.
+    envs: one batch of environments per actor; by default made from `config`.
+    agent: by default made from `config` for these environments.
+    devices: by default all local devices.
+    shapes_only: whether to skip computing the train state of a new run; its
+      leaves are then `jax.ShapeDtypeStruct`s.
 
   Raises:
-    ConfigError: if a field cannot have its value, if there are no such
-      environments, or if no agent fits them.
-    CheckpointError: if what was saved does not fit.
+    ConfigError: if a field has an invalid value, if the environments cannot be
+      made, or if no agent fits them.
+    CheckpointError: if the checkpoint does not fit the configuration.
   """
   validation.check_fields(config)
   num_updates = int(saved['statistics/num_updates']) if saved else 0
@@ -93,17 +92,17 @@ def make_setup(
     if saved is not None:
       run = _resume(config, agent, envs, run, saved, devices)
       replay_buffer = _resume_replay(config, agent, envs[0], saved, devices[0])
-    stack.pop_all()  # Nothing was raised: they stay open.
+    stack.pop_all()  # Success: the environments stay open.
   return Setup(config, list(envs), agent, update, run, replay_buffer, devices)
 
 
 def compile_update(setup: Setup) -> Update:
-  """Returns the update of whole batches, a part of them on each device."""
+  """Returns the data-parallel update of whole batches over all devices."""
   return learner.parallelize(setup.update, setup.devices)
 
 
 def _close(envs: Sequence[environment.Environment]) -> None:
-  """Closes all of them, though one of them raises."""
+  """Closes all environments, even if one of them raises."""
   with contextlib.ExitStack() as stack:
     for env in envs:
       stack.callback(env.close)
@@ -117,7 +116,7 @@ def _resume(
   saved: checkpoint.Flat,
   devices: Sequence[jax.Device],
 ) -> run_state.RunState:
-  """Returns the run that was saved; `run` gives it its structure."""
+  """Restores the run state from a checkpoint, in the structure of `run`."""
   core_state = agent.initial_state(config.envs_per_actor)
   carries = [actor.carry_template(env, core_state) for env in envs]
   run = run_state.restore(saved, run, carries, config.lag)
@@ -131,7 +130,11 @@ def _resume_replay(
   saved: checkpoint.Flat,
   device: jax.Device,
 ) -> replay.ReplayBuffer | None:
-  """Returns the replay buffer that was saved, if the run has one."""
+  """Restores the replay buffer; returns None if the run does not replay.
+
+  Raises:
+    CheckpointError: if the checkpoint lacks the contents of the buffer.
+  """
   template = builders.zero_trajectory(config, agent, env)
   contents = run_state.restore_replayed(saved, template, device)
   num_updates = int(saved['statistics/num_updates'])

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run in order: checkpoint, close, exit."""
+"""Graceful shutdown on SIGINT and SIGTERM: checkpoint, close, exit."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):  # noqa: N818
-  """The run was asked to stop, and did; its checkpoint is written."""
+  """The run stopped after a signal; its checkpoint is written."""
 
   def __init__(self, signum: int):
     super().__init__(signal.Signals(signum).name)
@@ -19,13 +19,14 @@ class Stopped(Exception):  # noqa: N818
 
 @contextlib.contextmanager
 def on_signal(stop: Callable[[], None]) -> Iterator[None]:
-  """Calls `stop` on the first signal; the next one finds the old handlers.
+  """Runs the body; calls `stop` on the first SIGINT or SIGTERM.
 
-  So a second Ctrl-C interrupts at once. Python hears signals in its main thread
-  alone; elsewhere nothing changes.
+  The first signal also restores the previous handlers, so a second Ctrl-C
+  interrupts immediately. Python delivers signals to its main thread only; in
+  another thread the handlers are left unchanged.
 
   Raises:
-    Stopped: on leaving without another exception, if a signal came.
+    Stopped: on leaving, if a signal was received and the body did not raise.
   """
   if threading.current_thread() is not threading.main_thread():
     yield

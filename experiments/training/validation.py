@@ -1,6 +1,6 @@
-"""Rejects configurations that no run can have.
+"""Validation of configurations.
 
-`check_fields` looks at each field alone, `validate` at all of them together.
+`check_fields` checks each field by itself, `validate` also their combinations.
 """
 
 import dataclasses
@@ -11,31 +11,35 @@ from experiments import config as config_lib
 
 
 def validate(config: config_lib.Config, num_devices: int) -> None:
-  """Raises a ConfigError of one sentence if no run can have these settings."""
+  """Validates the settings of a training run on `num_devices` devices.
+
+  Raises:
+    ConfigError: if a field or a combination of fields is invalid.
+  """
   check_fields(config)
   if config.replay_fraction:
     _check_replay(config)
   elif config.batch_size % config.envs_per_actor:
     raise config_lib.ConfigError(
       f'--batch_size={config.batch_size} is not a multiple of '
-      f'--envs_per_actor={config.envs_per_actor}: an actor hands over one '
-      'unroll of each of its environments at once, and a batch takes them all.'
+      f'--envs_per_actor={config.envs_per_actor}. A rollout has one unroll of '
+      'each environment of an actor, and a batch takes complete rollouts.'
     )
   if config.batch_size % num_devices:
     raise config_lib.ConfigError(
-      f'--batch_size={config.batch_size} does not divide over the '
-      f'{num_devices} devices.'
+      f'--batch_size={config.batch_size} is not a multiple of the number of '
+      f'devices, {num_devices}.'
     )
   per_device = config.batch_size // num_devices
   if config.unrolls_per_pass and per_device % config.unrolls_per_pass:
     raise config_lib.ConfigError(
       f'--unrolls_per_pass={config.unrolls_per_pass} does not divide the '
-      f'{per_device} unrolls of a device.'
+      f'{per_device} unrolls per device.'
     )
 
 
 def check_fields(config: config_lib.Config) -> None:
-  """Raises a ConfigError for a value of another type, or one out of range."""
+  """Raises a ConfigError if a value has a wrong type or is out of range."""
   for field in dataclasses.fields(config_lib.Config):
     value = getattr(config, field.name)
     _check_type(value, field)
@@ -50,7 +54,7 @@ def check_fields(config: config_lib.Config) -> None:
 
 
 def _check_type(value: Any, field: dataclasses.Field) -> None:
-  """Flags have their types; what a notebook hands over may not."""
+  """Raises a ConfigError if a value, e.g. from a notebook, has a wrong type."""
   kinds = (int, float) if field.type is float else (field.type,)
   if type(value) not in kinds:
     raise config_lib.ConfigError(
@@ -59,22 +63,22 @@ def _check_type(value: Any, field: dataclasses.Field) -> None:
 
 
 def _check_replay(config: config_lib.Config) -> None:
-  """Raises a ConfigError if new and replayed unrolls make no batch."""
+  """Raises a ConfigError if new and replayed unrolls cannot form a batch."""
   new = config.batch_size * (1 - config.replay_fraction)
   if not new or not math.isclose(new, round(new)):
     raise config_lib.ConfigError(
       f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
-      f'of a batch of {config.batch_size}.'
+      f'in a batch of {config.batch_size}; expected a positive integer.'
     )
   if round(new) % config.envs_per_actor:
     raise config_lib.ConfigError(
       f'--replay_fraction={config.replay_fraction} leaves {new:g} new unrolls '
-      f'of a batch of {config.batch_size}, no multiple of '
+      f'in a batch of {config.batch_size}, which is not a multiple of '
       f'--envs_per_actor={config.envs_per_actor}.'
     )
   if config.replay_capacity < config.envs_per_actor:
     raise config_lib.ConfigError(
-      f'--replay_capacity={config.replay_capacity} is less than the '
-      f'{config.envs_per_actor} unrolls that an actor hands over at once: '
-      '--envs_per_actor.'
+      f'--replay_capacity={config.replay_capacity} is less than '
+      f'--envs_per_actor={config.envs_per_actor}, the number of unrolls in one '
+      'rollout.'
     )
