@@ -1,4 +1,4 @@
-"""The pipeline check: a sound set-up passes, every mutant of it is caught."""
+"""The pipeline check passes on sound set-ups and detects every mutant."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def one_device(monkeypatch):
 
 
 def statuses(env='tests.own_envs:Walk', **settings):
-  """{name: status} of a check of a small run."""
+  """Returns {name: status} of a check of a small run."""
   small = dict(
     env=env,
     torso='mlp',
@@ -84,85 +84,86 @@ def failing(**settings):
 def test_a_sound_set_up_passes(settings):
   found = statuses(**settings)
   assert list(found) == list(results_lib.CHECKS)
-  unseen = {'core goes on', 'core begins anew'}
+  unseen = {'core state carried', 'core state reset'}
   if settings.get('use_lstm', True):
     unseen = set()
   assert {k for k, v in found.items() if v == results_lib.NOT_SEEN} == unseen
   assert results_lib.FAIL not in found.values()
 
 
-RIGHT = trajectory.transitions
+ORIGINAL_TRANSITIONS = trajectory.transitions
 
 
 def shifted(field):
-  """Transitions whose step t has what came with x_t, not what followed it."""
+  """Returns a mutant that reads `field` of row t instead of row t + 1."""
 
   def transitions(rows):
-    before = getattr(rows.timestep, field)[:-1]
-    return RIGHT(rows)._replace(**{field + 's': before})
+    early = getattr(rows.timestep, field)[:-1]
+    return ORIGINAL_TRANSITIONS(rows)._replace(**{field + 's': early})
 
   return transitions
 
 
 def boundary_weighted(rows):
-  """The step to the next episode's first row counts like any other."""
-  steps = RIGHT(rows)
+  """Unmasks the step from one episode to the next."""
+  steps = ORIGINAL_TRANSITIONS(rows)
   return steps._replace(mask=steps.mask | True)
 
 
 def truncated_as_terminated(rows):
-  """Where an episode was cut off nothing is bootstrapped."""
+  """Bootstraps truncated episodes with 0, as if they had terminated."""
   last = rows.timestep.step_type[1:] == dm_env.StepType.LAST
-  steps = RIGHT(rows)
+  steps = ORIGINAL_TRANSITIONS(rows)
   return steps._replace(discounts=steps.discounts * ~last)
 
 
-def actions_of_the_next_step(rows):
-  steps = RIGHT(rows)
+def actions_of_the_previous_step(rows):
+  steps = ORIGINAL_TRANSITIONS(rows)
   return steps._replace(actions=rows.action[:-1])
 
 
 @pytest.mark.parametrize(
-  'mutant,caught',
+  'mutant,expected',
   (
     (shifted('reward'), {'rewards', 'targets'}),
     (shifted('discount'), {'discounts', 'terminations'}),
     (boundary_weighted, {'resets', 'targets'}),
     (truncated_as_terminated, {'discounts', 'truncations'}),
-    (actions_of_the_next_step, {'weights'}),
+    (actions_of_the_previous_step, {'weights'}),
   ),
 )
-def test_a_mutant_of_the_transitions_is_caught(mutant, caught, monkeypatch):
+def test_a_mutant_of_the_transitions_is_detected(mutant, expected, monkeypatch):
   monkeypatch.setattr(trajectory, 'transitions', mutant)
-  assert failing(use_lstm=False) >= caught
+  assert failing(use_lstm=False) >= expected
 
 
-def test_a_core_that_is_not_reset_is_caught(monkeypatch):
+def test_a_core_state_that_is_not_reset_is_detected(monkeypatch):
   class NeverReset(hk.ResetCore):
     def __call__(self, inputs, state):
       features, should_reset = inputs
       return super().__call__((features, should_reset & False), state)
 
   monkeypatch.setattr(hk, 'ResetCore', NeverReset)
-  assert failing() >= {'core begins anew'}
+  assert failing() >= {'core state reset'}
 
 
-def test_a_core_that_enters_anew_is_caught(monkeypatch):
-  right = learner.loss_arguments
+def test_a_zeroed_initial_core_state_is_detected(monkeypatch):
+  original = learner.loss_arguments
 
-  def forgetful(agent, params, of, **settings):
-    zeros = jax.tree.map(lambda x: 0 * x, of.core_state)
-    return right(agent, params, of._replace(core_state=zeros), **settings)
+  def with_zero_core(agent, params, unrolls, **settings):
+    zeros = jax.tree.map(lambda x: 0 * x, unrolls.core_state)
+    unrolls = unrolls._replace(core_state=zeros)
+    return original(agent, params, unrolls, **settings)
 
-  monkeypatch.setattr(learner, 'loss_arguments', forgetful)
+  monkeypatch.setattr(learner, 'loss_arguments', with_zero_core)
   assert failing() >= {'weights'}
 
 
-def test_recomputed_behaviour_is_caught(monkeypatch):
-  right = learner.loss_arguments
+def test_recomputed_behaviour_log_probs_are_detected(monkeypatch):
+  original = learner.loss_arguments
 
   def recomputed(*args, **settings):
-    arguments = right(*args, **settings)
+    arguments = original(*args, **settings)
     log_pi = jax.lax.stop_gradient(arguments['target_log_probs'])
     return arguments | dict(behaviour_log_probs=log_pi)
 
@@ -170,8 +171,8 @@ def test_recomputed_behaviour_is_caught(monkeypatch):
   assert failing(use_lstm=False) == {'behaviour'}
 
 
-def of_rows(change):
-  """Batches whose rows were changed on their way to the learner."""
+def stack_with(change):
+  """Returns a `batcher.stack` that changes the rows before it stacks them."""
 
   def stack(rollouts, num_devices, replayed=()):
     changed = [
@@ -182,42 +183,44 @@ def of_rows(change):
       )
       for rollout in rollouts
     ]
-    return STACK(changed, num_devices, replayed)
+    return ORIGINAL_STACK(changed, num_devices, replayed)
 
   return stack
 
 
-def observed_late(rows):
+def late_observations(rows):
   late = jax.tree.map(lambda x: jnp.roll(x, 1, 0), rows.timestep.observation)
   return rows._replace(timestep=rows.timestep._replace(observation=late))
 
 
-def swapped(rows):
+def swapped_step_types(rows):
   types = rows.timestep.step_type[:, ::-1]
   return rows._replace(timestep=rows.timestep._replace(step_type=types))
 
 
-def acted_late(rows):
+def late_actions(rows):
   return rows._replace(action=jnp.roll(rows.action, 1, 0))
 
 
 @pytest.mark.parametrize(
-  'change,caught',
+  'change,expected',
   (
-    (observed_late, 'observations'),
-    (swapped, 'step types'),
-    (acted_late, 'actions'),
+    (late_observations, 'observations'),
+    (swapped_step_types, 'step types'),
+    (late_actions, 'actions'),
   ),
 )
-def test_rows_changed_on_their_way_are_caught(change, caught, monkeypatch):
-  monkeypatch.setattr(batcher, 'stack', of_rows(change))
-  assert caught in failing(use_lstm=False)
+def test_rows_changed_before_stacking_are_detected(
+  change, expected, monkeypatch
+):
+  monkeypatch.setattr(batcher, 'stack', stack_with(change))
+  assert expected in failing(use_lstm=False)
 
 
 @pytest.mark.slow
-def test_a_core_state_lost_between_unrolls_is_caught(monkeypatch):
+def test_a_core_state_lost_between_unrolls_is_detected(monkeypatch):
   def stack(rollouts, *args):
-    forgotten = [
+    zeroed = [
       r._replace(
         trajectory=r.trajectory._replace(
           core_state=jax.tree.map(jnp.zeros_like, r.trajectory.core_state)
@@ -225,35 +228,35 @@ def test_a_core_state_lost_between_unrolls_is_caught(monkeypatch):
       )
       for r in rollouts
     ]
-    return STACK(forgotten, *args)
+    return ORIGINAL_STACK(zeroed, *args)
 
   monkeypatch.setattr(batcher, 'stack', stack)
-  assert failing() >= {'core goes on'}
+  assert failing() >= {'core state carried'}
 
 
 def doubled_policy_gradient(monkeypatch):
-  right = losses.policy_gradient_loss
+  original = losses.policy_gradient_loss
   monkeypatch.setattr(
-    losses, 'policy_gradient_loss', lambda *args: 2 * right(*args)
+    losses, 'policy_gradient_loss', lambda *args: 2 * original(*args)
   )
 
 
 def miscounted_returns(monkeypatch):
-  right = episodes.accumulate
+  original = episodes.accumulate
 
   def accumulate(*args):
-    totals, returns, lengths = right(*args)
+    totals, returns, lengths = original(*args)
     return totals, returns + 1, lengths
 
   monkeypatch.setattr(episodes, 'accumulate', accumulate)
 
 
 def miscounted_frames(monkeypatch):
-  right = actor._num_transitions
-  monkeypatch.setattr(actor, '_num_transitions', lambda t: right(t) + 1)
+  original = actor._num_transitions
+  monkeypatch.setattr(actor, '_num_transitions', lambda t: original(t) + 1)
 
 
-def test_a_correction_of_ones_own_is_judged_by_its_own_row(monkeypatch):
+def test_a_custom_correction_is_checked_against_its_own_weights(monkeypatch):
   half = corrections.Correction(
     'half',
     lambda log_rhos: 0.5 * jnp.exp(log_rhos),
@@ -263,7 +266,7 @@ def test_a_correction_of_ones_own_is_judged_by_its_own_row(monkeypatch):
   assert not failing(use_lstm=False, correction='none')
 
 
-def test_thresholds_that_do_nothing_are_caught(monkeypatch):
+def test_ignored_thresholds_are_detected(monkeypatch):
   monkeypatch.setattr(targets, 'clip', lambda weights, threshold: weights)
   thresholds = dict(
     clip_rho_threshold=0.8, clip_c_threshold=0.7, clip_pg_rho_threshold=0.6
@@ -273,17 +276,17 @@ def test_thresholds_that_do_nothing_are_caught(monkeypatch):
 
 
 def half_a_batch(monkeypatch):
-  def accumulate(gradient, params, of, unrolls_per_pass):
+  def accumulate(gradient, params, unrolls, unrolls_per_pass):
     del unrolls_per_pass
-    half = of.rows.action.shape[1] // 2
-    cut = lambda axis, x: jax.lax.slice_in_dim(x, 0, half, axis=axis)
-    return gradient(params, trajectory.map_unrolls(cut, of))
+    half = unrolls.rows.action.shape[1] // 2
+    first_half = lambda axis, x: jax.lax.slice_in_dim(x, 0, half, axis=axis)
+    return gradient(params, trajectory.map_unrolls(first_half, unrolls))
 
   monkeypatch.setattr(gradient_accumulation, 'accumulate', accumulate)
 
 
 @pytest.mark.parametrize(
-  'mutate,caught',
+  'mutate,expected',
   (
     (doubled_policy_gradient, 'advantages'),
     (miscounted_returns, 'episode returns'),
@@ -291,44 +294,43 @@ def half_a_batch(monkeypatch):
     (half_a_batch, 'loss'),
   ),
 )
-def test_what_is_learnt_or_counted_wrongly_is_caught(
-  mutate, caught, monkeypatch
-):
+def test_a_wrong_loss_or_count_is_detected(mutate, expected, monkeypatch):
   mutate(monkeypatch)
-  assert failing(use_lstm=False) == {caught}
+  assert failing(use_lstm=False) == {expected}
 
 
-STACK = batcher.stack
+ORIGINAL_STACK = batcher.stack
 
 
-class Spoilt:
-  """An environment of one's own, one thing about it not as it should be."""
+class FaultyEnv:
+  """An environment whose timesteps are changed by `corrupt`."""
 
-  def __init__(self, env, spoil):
-    self._env, self._spoil = env, spoil
+  def __init__(self, env, corrupt):
+    self._env, self._corrupt = env, corrupt
 
   def __getattr__(self, name):
     return getattr(self._env, name)
 
   def reset(self):
-    return self._spoil(self._env.reset())
+    return self._corrupt(self._env.reset())
 
   def step(self, actions):
-    return self._spoil(self._env.step(actions))
+    return self._corrupt(self._env.step(actions))
 
 
 def overwritten():
+  """Returns a fault: every observation is written to the same array."""
   buffer = {}
 
-  def spoil(timestep):
+  def corrupt(timestep):
     place = timestep.observation['place']
     buffer.setdefault('place', np.empty_like(place))[:] = place
     return timestep._replace(observation=buffer)
 
-  return spoil
+  return corrupt
 
 
-def of_another_type(timestep):
+def of_wrong_dtype(timestep):
   place = timestep.observation['place'].astype(np.float64)
   return timestep._replace(observation={'place': place})
 
@@ -338,7 +340,7 @@ def out_of_bounds(timestep):
   return timestep._replace(observation={'place': place})
 
 
-def rewarded_at_first(timestep):
+def rewarded_at_reset(timestep):
   return timestep._replace(reward=timestep.reward + 1)
 
 
@@ -347,38 +349,36 @@ def never_last(timestep):
 
 
 @pytest.mark.parametrize(
-  'spoil,fault',
+  'corrupt,words',
   (
-    (overwritten(), 'overwritten'),
-    (of_another_type, r'observations are float64\[2\], their spec is float32'),
-    (out_of_bounds, 'outside the bounds'),
-    (rewarded_at_first, 'FIRST has a reward'),
-    (never_last, 'FIRST does not follow LAST'),
+    (overwritten(), ('overwritten',)),
+    (of_wrong_dtype, ('float64[2]', 'float32[2]')),
+    (out_of_bounds, ('bounds',)),
+    (rewarded_at_reset, ('FIRST', 'reward')),
+    (never_last, ('FIRST', 'LAST')),
   ),
 )
-def test_an_env_that_breaks_the_conventions_is_told(spoil, fault):
-  env = Spoilt(registry.make('tests.own_envs:Walk', 2, 0), spoil)
-  watched = recording_env.RecordingEnv(env)
-  recording_env.play(watched, 100)
-  assert watched.faults
-  with pytest.raises(AssertionError, match=fault):
-    raise AssertionError(watched.faults[0])
+def test_an_env_that_breaks_the_conventions_is_reported(corrupt, words):
+  env = FaultyEnv(registry.make('tests.own_envs:Walk', 2, 0), corrupt)
+  recorded = recording_env.RecordingEnv(env)
+  recording_env.play(recorded, 100)
+  assert all(word in recorded.faults[0] for word in words)
 
 
-def test_an_env_without_a_seed_is_told():
+def test_an_env_that_ignores_its_seed_fails_the_seed_check():
   make = lambda seed: registry.make('tests.own_envs:Unseeded', 4, seed)
   same, _ = recording_env.is_repeatable(make, 50)
   assert not same
   assert results_lib.seed_result(same, True).status == results_lib.FAIL
 
 
-def test_the_worst_is_told_with_its_place():
+def test_the_worst_deviation_is_reported_with_its_place():
   tally = results_lib.Tally('f32')
-  apart = np.zeros([3, 4])
-  tally.add({'rewards': apart}, 'update 1')
-  apart = apart.copy()
-  apart[2, 1], apart[0, 0] = 0.5, 0.25
-  tally.add({'rewards': apart, 'weights': np.array([1e-4])}, 'update 2')
+  deviations = np.zeros([3, 4])
+  tally.add({'rewards': deviations}, 'update 1')
+  deviations = deviations.copy()
+  deviations[2, 1], deviations[0, 0] = 0.5, 0.25
+  tally.add({'rewards': deviations, 'weights': np.array([1e-4])}, 'update 2')
   tally.add({'frames': np.array([np.nan])}, 'the end')
   found = {v.name: v for v in tally.results()}
   assert found['rewards'].status == results_lib.FAIL
@@ -402,33 +402,30 @@ def test_the_script_prints_a_table_and_its_status():
 
 
 @pytest.mark.parametrize(
-  'settings,sentence',
+  'settings,match',
   (
-    (dict(env='tests.own_envs:Dise'), 'no function or class'),
-    (dict(env='tests.own_envs:Wild'), 'Unsupported action space'),
-    (dict(env='tests.own_envs:OldStep'), 'step gives 4 values'),
-    (dict(envs_per_actor=-1), 'envs_per_actor=-1 is not in'),
+    (dict(env='tests.own_envs:Dise'), "'Dise'"),
+    (dict(env='tests.own_envs:Wild'), 'action space'),
+    (dict(env='tests.own_envs:OldStep'), '4 values'),
+    (dict(envs_per_actor=-1), 'envs_per_actor=-1'),
   ),
 )
-def test_what_cannot_be_checked_is_refused(settings, sentence):
-  with pytest.raises(config_lib.ConfigError, match=sentence):
+def test_invalid_settings_raise_config_error(settings, match):
+  with pytest.raises(config_lib.ConfigError, match=match):
     statuses(**settings)
 
 
-def test_an_env_that_heeds_no_seed_is_checked_all_the_same():
+def test_an_env_that_ignores_its_seed_passes_the_other_checks():
   found = statuses('tests.own_envs:Unseeded', use_lstm=False)
   assert (
     found['seed'] == results_lib.FAIL and found['rewards'] == results_lib.PASS
   )
 
 
-@pytest.mark.parametrize(
-  'name,fault',
-  (('Paid', 'FIRST has a reward'), ('Unpaid', 'rewards are not finite')),
-)
-def test_rewards_that_should_not_be_or_are_missing_are_told(name, fault):
-  watched = recording_env.RecordingEnv(
+@pytest.mark.parametrize('name,word', (('Paid', 'FIRST'), ('Unpaid', 'finite')))
+def test_misplaced_and_missing_rewards_are_reported(name, word):
+  recorded = recording_env.RecordingEnv(
     registry.make(f'tests.own_envs:{name}', 2, 0)
   )
-  recording_env.play(watched, 20)
-  assert fault in watched.faults[0]
+  recording_env.play(recorded, 20)
+  assert word in recorded.faults[0] and 'reward' in recorded.faults[0]

@@ -1,4 +1,4 @@
-"""Faults and endings: what goes wrong surfaces soon, and all threads leave."""
+"""Faults surface soon, end all threads and leave a run that can be resumed."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from tests import running
 
 
 class BrokenEnv(counting.CountingEnv):
-  """Fails on its 20th step."""
+  """A counting environment that raises after 20 steps."""
 
   def step(self, actions):
     if self._steps == 20:
@@ -36,7 +36,7 @@ def test_an_exception_in_an_actor_is_raised_in_the_learner():
   envs = [counting.CountingEnv(0), BrokenEnv(1)]
   with (
     pipeline.running(running.make_setup(envs, agent)) as steps,
-    pytest.raises(RuntimeError, match='Actor 1 failed') as info,
+    pytest.raises(RuntimeError, match='Actor 1') as info,
   ):
     for _ in steps:
       pass
@@ -44,21 +44,23 @@ def test_an_exception_in_an_actor_is_raised_in_the_learner():
   assert 'broken joystick' in str(info.value.__cause__)
 
 
-def test_learning_stops_when_an_actor_dies_though_batches_are_queued():
+def test_an_actor_failure_stops_learning_although_batches_are_queued():
   agent = counting.make_counting_agent()
   envs = [counting.CountingEnv(0)]
   setup = running.make_setup(envs, agent)
   queue = builders.make_queue(setup.config)
   with pipeline.running(setup, queue=queue) as steps:
     next(steps)
-    while not len(queue._rings[0]):  # Its next rollout has arrived.
+    while not len(queue._rings[0]):  # Wait for its next rollout.
       time.sleep(0.01)
     queue.fail(0, ValueError('late'))
     with pytest.raises(RuntimeError, match='late'):
       next(steps)
 
 
-def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
+def test_a_failed_run_raises_the_cause_and_keeps_its_records(
+  tmp_path, monkeypatch
+):
   envs = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
   monkeypatch.setattr(builders, 'make_envs', lambda *args: envs)
   config = running.config_for(
@@ -68,14 +70,14 @@ def test_a_failed_run_says_why_and_keeps_its_records(tmp_path, monkeypatch):
     log_updates=1,
     logdir=str(tmp_path / 'run'),
   )
-  with pytest.raises(RuntimeError, match='Actor 1 failed.*broken joystick'):
+  with pytest.raises(RuntimeError, match='Actor 1.*broken joystick'):
     train.train(config)
   assert (tmp_path / 'run' / 'config.json').exists()
   assert (tmp_path / 'run' / 'metrics.csv').read_text().startswith('num_frames')
 
 
 class StuckEnv(counting.CountingEnv):
-  """Hangs on its third step until released."""
+  """A counting environment that hangs after 3 steps until it is released."""
 
   closed = False
 
@@ -93,7 +95,7 @@ class StuckEnv(counting.CountingEnv):
     self.closed = True
 
 
-def test_a_stuck_actor_is_left_behind(monkeypatch):
+def test_shutdown_does_not_wait_for_a_hanging_actor(monkeypatch):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   env = StuckEnv()
@@ -118,7 +120,7 @@ def test_closing_joins_every_thread():
 
 
 class FaultyCatch(catch.Catch):
-  """Does something once, on its 60th step."""
+  """Catch that calls `fault` once, in its 60th step."""
 
   def __init__(self, fault):
     super().__init__(8, seed=0)
@@ -133,9 +135,9 @@ class FaultyCatch(catch.Catch):
 
 
 @pytest.fixture(scope='module')
-def straight(tmp_path_factory):
-  """A run that nothing befell, on which the others are held."""
-  logdir = tmp_path_factory.mktemp('straight') / 'run'
+def uninterrupted(tmp_path_factory):
+  """Returns the log directory of an uninterrupted run, the reference."""
+  logdir = tmp_path_factory.mktemp('uninterrupted') / 'run'
   with pytest.MonkeyPatch.context() as monkeypatch:
     running.see_one_device(monkeypatch)
     train_with(monkeypatch, logdir)
@@ -143,7 +145,7 @@ def straight(tmp_path_factory):
 
 
 def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
-  """Trains on one environment of Catch, in lock-step, that is at fault once."""
+  """Trains in lock-step on one Catch environment that calls `fault` once."""
   monkeypatch.setattr(builders, 'make_envs', lambda *args: [FaultyCatch(fault)])
   small = dict(
     num_frames=4_000,
@@ -154,10 +156,10 @@ def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
   return train.train(running.one_actor_config(**(small | settings)))
 
 
-def assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight):
-  """The run in `cut`, run to its end, is the one that nothing befell."""
-  train_with(monkeypatch, tmp_path / 'cut')
-  comparing.assert_same_run(straight, tmp_path / 'cut')
+def assert_resumes_identically(monkeypatch, tmp_path, uninterrupted):
+  """Resumes the run in `faulty` and compares it with the uninterrupted one."""
+  train_with(monkeypatch, tmp_path / 'faulty')
+  comparing.assert_same_run(uninterrupted, tmp_path / 'faulty')
 
 
 def raise_error():
@@ -165,27 +167,29 @@ def raise_error():
 
 
 @pytest.mark.usefixtures('one_device')
-def test_a_run_whose_actor_failed_goes_on(tmp_path, monkeypatch, straight):
+def test_a_run_whose_actor_failed_resumes_identically(
+  tmp_path, monkeypatch, uninterrupted
+):
   join, saved = pipeline._join, []
 
   def join_later(*args):
-    saved.extend(checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1:])
+    saved.extend(checkpoint.steps(tmp_path / 'faulty' / 'checkpoints')[-1:])
     join(*args)
 
   monkeypatch.setattr(pipeline, '_join', join_later)
-  with pytest.raises(RuntimeError, match='Actor 0 failed.*broken joystick'):
+  with pytest.raises(RuntimeError, match='Actor 0.*broken joystick'):
     train_with(
-      monkeypatch, tmp_path / 'cut', raise_error, checkpoint_seconds=1e9
+      monkeypatch, tmp_path / 'faulty', raise_error, checkpoint_seconds=1e9
     )
-  # All that was learnt was saved, before anything that may take its time.
+  # The newest state is saved before the slow wait for the threads.
   assert saved == [14]
-  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
+  assert_resumes_identically(monkeypatch, tmp_path, uninterrupted)
 
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.slow
-def test_a_run_whose_environment_hangs_ends_at_its_deadline(
-  tmp_path, monkeypatch, straight
+def test_a_run_whose_environment_hangs_times_out_and_resumes(
+  tmp_path, monkeypatch, uninterrupted
 ):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   released = threading.Event()
@@ -193,20 +197,20 @@ def test_a_run_whose_environment_hangs_ends_at_its_deadline(
   def hang():
     released.wait(300)
 
-  with pytest.raises(polling.Timeout, match='The learner waited for actor 0'):
+  with pytest.raises(polling.Timeout, match='learner.*actor 0'):
     train_with(
       monkeypatch,
-      tmp_path / 'cut',
+      tmp_path / 'faulty',
       hang,
       num_frames=4_000,
       timeout_seconds=10.0,
     )
   assert not released.is_set()
   released.set()
-  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
+  assert_resumes_identically(monkeypatch, tmp_path, uninterrupted)
 
 
-def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
+def test_a_timeout_names_the_actor_that_hangs(monkeypatch):
   monkeypatch.setattr(pipeline, '_JOIN_SECONDS', 0.2)
   agent = counting.make_counting_agent()
   for lag in (0, -1):
@@ -214,7 +218,7 @@ def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
     setup = running.make_setup(envs, agent, lag=lag, timeout_seconds=1.0)
     with (
       pipeline.running(setup) as steps,
-      pytest.raises(polling.Timeout, match='The learner waited for actor 1'),
+      pytest.raises(polling.Timeout, match='learner.*actor 1'),
     ):
       for _ in steps:
         pass
@@ -223,62 +227,64 @@ def test_of_several_actors_the_one_that_hangs_is_named(monkeypatch):
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.slow
-def test_a_run_whose_disk_is_full_keeps_its_last_checkpoint(
-  tmp_path, monkeypatch, straight
+def test_a_full_disk_keeps_the_last_checkpoint(
+  tmp_path, monkeypatch, uninterrupted
 ):
   limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-  def fill_disk():  # No file can grow beyond this: like a disk that is full.
+  def fill_disk():  # Simulated by a limit on the size of every file.
     deadline = time.monotonic() + 20
-    while checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1] == 0:
+    while checkpoint.steps(tmp_path / 'faulty' / 'checkpoints')[-1] == 0:
       assert time.monotonic() < deadline
       time.sleep(0.01)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, limit[1]))
 
   try:
     with pytest.raises(checkpoint.CheckpointError, match='Cannot write'):
-      train_with(monkeypatch, tmp_path / 'cut', fill_disk)
+      train_with(monkeypatch, tmp_path / 'faulty', fill_disk)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-  step, _ = checkpoint.read_newest(tmp_path / 'cut' / 'checkpoints')
+  step, _ = checkpoint.read_newest(tmp_path / 'faulty' / 'checkpoints')
   assert 0 < step <= 16
-  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
+  assert_resumes_identically(monkeypatch, tmp_path, uninterrupted)
 
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.parametrize('damage', (comparing.cut_short, comparing.flip_a_bit))
 @pytest.mark.slow
-def test_a_run_whose_last_checkpoint_is_damaged_goes_on_from_the_one_before(
-  damage, tmp_path, monkeypatch, caplog, straight
+def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_is_used(
+  damage, tmp_path, monkeypatch, caplog, uninterrupted
 ):
   with pytest.raises(RuntimeError):
-    train_with(monkeypatch, tmp_path / 'cut', raise_error)
-  before, last = checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-2:]
-  for path in (tmp_path / 'cut' / 'checkpoints' / str(last)).rglob('d/*'):
+    train_with(monkeypatch, tmp_path / 'faulty', raise_error)
+  *earlier, last = checkpoint.steps(tmp_path / 'faulty' / 'checkpoints')
+  assert earlier
+  for path in (tmp_path / 'faulty' / 'checkpoints' / str(last)).rglob('d/*'):
     damage(path)
   caplog.clear()
-  train_with(monkeypatch, tmp_path / 'cut')
+  train_with(monkeypatch, tmp_path / 'faulty')
   assert 'DAMAGED CHECKPOINT' in caplog.text
-  aside = tmp_path / 'cut' / 'damaged_checkpoints' / f'{last}.0'
+  aside = tmp_path / 'faulty' / 'damaged_checkpoints' / f'{last}.0'
   assert aside.is_dir() and str(aside) in caplog.text
-  comparing.assert_same_run(straight, tmp_path / 'cut')
-  assert before < last
+  comparing.assert_same_run(uninterrupted, tmp_path / 'faulty')
 
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.slow
-def test_a_torn_row_of_metrics_is_made_whole(tmp_path, monkeypatch, straight):
+def test_an_incomplete_row_of_metrics_is_rewritten(
+  tmp_path, monkeypatch, uninterrupted
+):
   with pytest.raises(RuntimeError):
-    train_with(monkeypatch, tmp_path / 'cut', raise_error)
-  metrics = tmp_path / 'cut' / 'metrics.csv'
+    train_with(monkeypatch, tmp_path / 'faulty', raise_error)
+  metrics = tmp_path / 'faulty' / 'metrics.csv'
   metrics.write_bytes(metrics.read_bytes() + b'1234,5')
-  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
+  assert_resumes_identically(monkeypatch, tmp_path, uninterrupted)
 
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.slow
-def test_a_row_that_could_not_be_written_is_written_again(
-  tmp_path, monkeypatch, straight
+def test_a_row_that_failed_to_write_is_written_after_resuming(
+  tmp_path, monkeypatch, uninterrupted
 ):
   row = metrics_lib.row
 
@@ -289,18 +295,18 @@ def test_a_row_that_could_not_be_written_is_written_again(
 
   monkeypatch.setattr(metrics_lib, 'row', disk_full)
   with pytest.raises(OSError, match='No space left'):
-    train_with(monkeypatch, tmp_path / 'cut')
-  # What is saved is as of the update before: the row is still to come.
-  assert checkpoint.steps(tmp_path / 'cut' / 'checkpoints')[-1] == 9
-  # The rows before are drawn all the same.
+    train_with(monkeypatch, tmp_path / 'faulty')
+  # The checkpoint precedes the failed row, so that a resumed run writes it.
+  assert checkpoint.steps(tmp_path / 'faulty' / 'checkpoints')[-1] == 9
+  # The plots show the rows written before the error.
   for name in ('learning_curve.png', 'diagnostics.png'):
-    assert (tmp_path / 'cut' / name).read_bytes().startswith(b'\x89PNG')
+    assert (tmp_path / 'faulty' / name).read_bytes().startswith(b'\x89PNG')
   monkeypatch.setattr(metrics_lib, 'row', row)
-  assert_goes_on_as_if_nothing_had_been(monkeypatch, tmp_path, straight)
+  assert_resumes_identically(monkeypatch, tmp_path, uninterrupted)
 
 
 @pytest.mark.usefixtures('one_device')
-def test_an_error_of_drawing_does_not_mask_what_ended_the_run(
+def test_plotting_errors_do_not_mask_the_error_that_ended_the_run(
   tmp_path, monkeypatch, caplog
 ):
   def disk_full(logdir):
@@ -308,6 +314,6 @@ def test_an_error_of_drawing_does_not_mask_what_ended_the_run(
 
   for name in ('draw_learning_curve', 'draw_diagnostics'):
     monkeypatch.setattr(pages, name, disk_full)
-  with pytest.raises(RuntimeError):
-    train_with(monkeypatch, tmp_path / 'cut', raise_error)
-  assert caplog.text.count('Cannot draw the run') == 2
+  with pytest.raises(RuntimeError, match='broken joystick'):
+    train_with(monkeypatch, tmp_path / 'faulty', raise_error)
+  assert caplog.text.count(os.strerror(errno.ENOSPC)) == 2

@@ -1,4 +1,4 @@
-"""The flight recorder, and the replay of what it leaves."""
+"""The flight recorder, and the recomputation of the updates it records."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ def train_into(logdir, **settings):
 
 @pytest.fixture
 def poisoned(monkeypatch, one_device):
-  """The fifth batch has a reward that is not finite."""
+  """Replaces one reward of the fifth batch by NaN."""
   make_place = learner.make_place
 
   def make_poisoning(devices):
@@ -48,16 +48,14 @@ def poisoned(monkeypatch, one_device):
 @pytest.mark.usefixtures('poisoned')
 @pytest.mark.parametrize('debug_nans', (False, True))
 @pytest.mark.slow
-def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
+def test_a_run_that_diverges_stops_at_once_and_can_be_recomputed(
   debug_nans, tmp_path, capsys
 ):
-  with pytest.raises(
-    flight_recorder.NonFiniteError, match='Update 5 is not finite'
-  ) as info:
+  with pytest.raises(flight_recorder.NonFiniteError, match='Update 5') as info:
     train_into(tmp_path / 'run', use_lstm=True, debug_nans=debug_nans)
   file = tmp_path / 'run' / 'flight.npz'
   assert str(file) in str(info.value)
-  # jax itself then names the computation.
+  # With debug_nans JAX names the computation.
   assert ('(nan) encountered in' in str(info.value)) == debug_nans
   assert not jax.config.jax_debug_nans
 
@@ -66,7 +64,7 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
   with np.load(file) as saved:
     assert 'actors/0/key' in saved
     assert json.loads(str(saved['config']))['use_lstm'] is True
-  # Each update, recomputed, leads to the parameters that the next began with.
+  # Each recomputed update gives the train state that the next one starts from.
   for inputs, after in zip(flight.inputs, flight.inputs[1:]):
     state, _ = jax.jit(flight.update)(*inputs)
     jax.tree.map(
@@ -76,20 +74,20 @@ def test_a_run_that_diverges_stops_at_once_and_can_be_replayed(
     )
   capsys.readouterr()
   recompute.main([str(file)])
-  said = capsys.readouterr().out.splitlines()
-  assert [line.split(':')[0] for line in said[:3]] == [
+  lines = capsys.readouterr().out.splitlines()
+  assert [line.split(':')[0] for line in lines[:3]] == [
     'Update 3',
     'Update 4',
     'Update 5',
   ]
-  assert 'loss nan' in said[2] and 'nan' not in said[1]
-  assert 'the input trajectory/rows/timestep/reward' in said[3]
-  assert 'nan at [0, 2, 3]' in said[3]
+  assert 'loss nan' in lines[2] and 'nan' not in lines[1]
+  assert 'trajectory/rows/timestep/reward' in lines[3]
+  assert '[0, 2, 3]' in lines[3]
 
 
 @pytest.mark.usefixtures('one_device')
 @pytest.mark.slow
-def test_a_healthy_run_is_the_same_when_nans_are_looked_for(tmp_path):
+def test_debug_nans_does_not_change_a_finite_run(tmp_path):
   one, other = (
     train_into(tmp_path / name, debug_nans=debug_nans, log_updates=5)
     for name, debug_nans in (('one', True), ('other', False))
@@ -98,7 +96,7 @@ def test_a_healthy_run_is_the_same_when_nans_are_looked_for(tmp_path):
   assert one.mean_return == other.mean_return
 
 
-def recorder_of(update, tmp_path):
+def make_recorder(update, tmp_path):
   run = type('Run', (), dict(num_updates=6, actors=()))
   config = config_lib.from_preset('catch')
   return flight_recorder.FlightRecorder(
@@ -106,22 +104,22 @@ def recorder_of(update, tmp_path):
   )
 
 
-def finite(*args):
+def finite_update(*args):
   return args[0], {'loss': 1.0, 'finite': np.array(True)}
 
 
 def test_a_finite_update_passes_through_and_writes_nothing(tmp_path):
-  state, metrics = recorder_of(finite, tmp_path)({'w': 1.0}, {}, 0.1)
+  state, metrics = make_recorder(finite_update, tmp_path)({'w': 1.0}, {}, 0.1)
   assert state == {'w': 1.0} and metrics == {'loss': 1.0}
   assert not list(tmp_path.iterdir())
 
 
-def test_the_inputs_of_the_last_three_updates_are_kept(tmp_path):
-  def last_is_not(state, trajectory, rate):
+def test_the_inputs_of_the_last_three_updates_are_saved(tmp_path):
+  def diverges_at_last(state, trajectory, rate):
     norms = dict.fromkeys(learner.NORMS, np.float32(np.inf))
     return state, norms | {'finite': np.array(rate < 5.0)}
 
-  recorder = recorder_of(last_is_not, tmp_path)
+  recorder = make_recorder(diverges_at_last, tmp_path)
   for i in range(5):
     recorder({'w': float(i)}, {'reward': 10.0 * i}, float(i))
   with pytest.raises(
@@ -137,45 +135,45 @@ def test_the_inputs_of_the_last_three_updates_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize('name', learner.NORMS)
-def test_every_norm_is_watched(name):
+def test_a_norm_that_is_not_finite_is_detected(name):
   metrics = dict.fromkeys(learner.NORMS, 1.0)
   assert learner._finite(metrics)
   for value in (np.inf, -np.inf, np.nan):
     assert not learner._finite(metrics | {name: value})
 
 
-def test_what_cannot_be_written_is_said_with_the_sentence(tmp_path):
+def test_an_error_is_raised_even_if_its_record_cannot_be_written(tmp_path):
   def not_finite(*args):
     norms = dict.fromkeys(learner.NORMS, np.nan)
     return args[0], norms | {'finite': np.array(False)}
 
-  recorder = recorder_of(not_finite, tmp_path / 'gone')
-  with pytest.raises(flight_recorder.NonFiniteError, match='inputs are lost'):
+  recorder = make_recorder(not_finite, tmp_path / 'missing')
+  with pytest.raises(flight_recorder.NonFiniteError, match='lost'):
     recorder({}, {}, 0.1)
 
 
 @pytest.mark.parametrize('contents', (b'', b'nonsense', None))
-def test_what_is_no_record_is_refused(contents, tmp_path):
+def test_an_invalid_record_raises_config_error(contents, tmp_path):
   file = tmp_path / 'flight.npz'
   if contents is not None:
     file.write_bytes(contents)
-  match = 'There is no file' if contents is None else 'is not a flight record'
+  match = 'no file' if contents is None else 'flight record'
   with pytest.raises(config_lib.ConfigError, match=match):
     recompute.main([str(file)])
-  with pytest.raises(config_lib.ConfigError, match='Name one file'):
+  with pytest.raises(config_lib.ConfigError, match='one file'):
     recompute.main([])
 
 
-def test_a_record_of_another_version_names_its_settings(tmp_path):
-  config = json.dumps({'env': 'Catch', 'of_tomorrow': 1})
+def test_unknown_settings_of_a_record_are_named(tmp_path):
+  config = json.dumps({'env': 'Catch', 'unknown_flag': 1})
   file = tmp_path / 'flight.npz'
   np.savez(file, config=np.array(config), num_updates=0, num_inputs=0)
-  with pytest.raises(config_lib.ConfigError, match='of_tomorrow'):
+  with pytest.raises(config_lib.ConfigError, match='unknown_flag'):
     recompute.main([str(file)])
 
 
 @pytest.mark.slow
-def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
+def test_recomputing_finite_updates_reports_finite_arrays(tmp_path, capsys):
   config = running.config_for(num_actors=1, unroll_length=3)
   setup = setup_lib.make_setup(config)
   state = setup.run.train_state
@@ -192,4 +190,4 @@ def test_a_replay_of_what_is_finite_says_so(tmp_path, capsys):
   with pytest.raises(flight_recorder.NonFiniteError):
     recorder(state, trajectory, 0.1)
   recompute.main([str(tmp_path / 'flight.npz')])
-  assert 'every array is finite' in capsys.readouterr().out
+  assert 'is finite' in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Frames stacked by the agent are EnvPool's own stacks, bit for bit."""
+"""Frames stacked by the agent are bit-identical to EnvPool's stacks."""
 
 import dm_env
 import jax
@@ -17,7 +17,7 @@ STEPS, GAMES, UNROLL = 400, 3, 20
 
 @pytest.fixture(scope='module')
 def games():
-  """Breakout, played twice alike: timesteps of single frames, and stacks."""
+  """Plays Breakout twice with the same actions: as frames and as stacks."""
   rng = np.random.default_rng(0)
   actions = rng.integers(4, size=(STEPS, GAMES), dtype=np.int32)
 
@@ -29,32 +29,32 @@ def games():
 
   singles, stacks = play(1), play(4)
   assert singles[0].observation.shape == (GAMES, 84, 84, 1)
-  kinds = np.stack([timestep.step_type for timestep in singles])
+  step_types = np.stack([timestep.step_type for timestep in singles])
   discounts = np.stack([timestep.discount for timestep in singles])
-  # Lives are lost within games; games end for good, and are cut off.
-  assert np.sum((discounts == 0) & (kinds != LAST)) > 5
-  assert np.sum((discounts == 0) & (kinds == LAST)) > 0
-  assert np.sum((discounts == 1) & (kinds == LAST)) > 0
+  # Lives are lost within games; some games terminate, others are truncated.
+  assert np.sum((discounts == 0) & (step_types != LAST)) > 5
+  assert np.sum((discounts == 0) & (step_types == LAST)) > 0
+  assert np.sum((discounts == 1) & (step_types == LAST)) > 0
   return singles, [timestep.observation for timestep in stacks]
 
 
-def stacked(timesteps, before):
-  """The stacks of these timesteps together, and what goes on from there."""
+def stacked(timesteps, previous):
+  """Stacks these timesteps; returns the stacks and the last frames."""
   return jax.jit(frame_stack.stack)(
     np.stack([timestep.observation for timestep in timesteps]),
     np.stack([timestep.step_type == FIRST for timestep in timesteps]),
-    before,
+    previous,
   )
 
 
-@pytest.mark.parametrize('length', (1, 2, UNROLL), ids='in steps of {}'.format)
-def test_stacks_are_envpools_own(games, length):
+@pytest.mark.parametrize('length', (1, 2, UNROLL), ids='length {}'.format)
+def test_stacks_equal_those_of_envpool(games, length):
   singles, expected = games
-  # What was before a first frame is not seen.
-  before = np.full([GAMES, 84, 84, 3], 77, np.uint8)
+  # A stack holds no frame from before the first one of its episode.
+  previous = np.full([GAMES, 84, 84, 3], 77, np.uint8)
   for start in range(0, STEPS - UNROLL, length):
     part = slice(start, start + length)
-    stacks, before = stacked(singles[part], before)
+    stacks, previous = stacked(singles[part], previous)
     np.testing.assert_array_equal(stacks, np.stack(expected[part]))
 
 
@@ -69,7 +69,7 @@ def make_agent(spec, num_stacked, use_lstm=False):
 
 
 @pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
-def test_the_agent_sees_what_it_would_in_envpools_stacks(games, use_lstm):
+def test_agent_outputs_equal_those_on_envpool_stacks(games, use_lstm):
   singles, stacks = games
   spec = dm_env.specs.Array((84, 84, 1), np.uint8)
   agent = make_agent(spec, 4, use_lstm)
@@ -79,7 +79,7 @@ def test_the_agent_sees_what_it_would_in_envpools_stacks(games, use_lstm):
     np.testing.assert_array_equal, params, plain.init(jax.random.key(0))
   )
   core, plain_core = agent.initial_state(GAMES), plain.initial_state(GAMES)
-  # Acting, step by step, then an unroll from where that has led.
+  # Single steps first, then an unroll from the core state after them.
   step, plain_step = jax.jit(agent.step), jax.jit(plain.step)
   for timestep, observation in list(zip(singles, stacks))[:UNROLL]:
     row = trajectory.first_row(timestep)
@@ -106,7 +106,7 @@ def test_the_agent_sees_what_it_would_in_envpools_stacks(games, use_lstm):
   )
 
 
-def test_frames_of_several_channels_are_stacked_whole():
+def test_frames_with_several_channels_are_stacked():
   frames = np.arange(5)[:, None, None, None, None] * 10 + np.arange(2)
   stacks, after = frame_stack.stack(
     frames, np.array([[1], [0], [0], [1], [0]], bool), np.full([1, 1, 1, 4], 99)
@@ -124,6 +124,6 @@ def test_frames_of_several_channels_are_stacked_whole():
   np.testing.assert_array_equal(after[0, 0, 0], [30, 31, 40, 41])
 
 
-def test_only_single_images_are_stacked():
-  with pytest.raises(ValueError, match='single images'):
+def test_stacking_several_observations_raises_value_error():
+  with pytest.raises(ValueError, match='single image'):
     make_agent({'a': SPEC, 'instruction': SPEC}, 4)

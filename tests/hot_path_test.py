@@ -1,4 +1,4 @@
-"""What an unroll costs, counted: dispatches, transfers and compilations."""
+"""Counts of dispatches, transfers and compilations on the hot path."""
 
 import collections
 import gzip
@@ -32,7 +32,7 @@ CONFIG = running.config_for(
 
 @pytest.fixture
 def training(monkeypatch):
-  """Yields the progress of a training on one device that is warmed up."""
+  """Yields the progress of a training run on one device, after warm-up."""
   running.see_one_device(monkeypatch)
   with pipeline.running(setup_lib.make_setup(CONFIG)) as progress:
     take(progress, 20)
@@ -40,13 +40,13 @@ def training(monkeypatch):
 
 
 def take(progress, num_updates):
-  """Waits for that many updates."""
+  """Waits for `num_updates` updates."""
   for _ in range(num_updates):
     next(progress)
 
 
 def dispatches(folder):
-  """How often each compiled function was called, by the profiler's trace."""
+  """Returns the number of calls of each compiled function in a trace."""
   (file,) = folder.rglob('perfetto_trace.json.gz')
   with gzip.open(file) as trace:
     events = json.load(trace)['traceEvents']
@@ -55,21 +55,21 @@ def dispatches(folder):
 
 
 @pytest.mark.slow
-def test_a_batch_costs_its_steps_and_few_dispatches_more(training, tmp_path):
+def test_a_batch_takes_one_dispatch_per_step_and_few_more(training, tmp_path):
   updates = 60
   with jax.profiler.trace(tmp_path, create_perfetto_trace=True):
     take(training, updates)
   counts = dispatches(tmp_path)
-  # A batch is T steps and one stacking of each actor, a sharding and an update.
-  # Actors are ahead of the learner by a number of batches that varies.
+  # T steps and one stacking per actor, one sharding and one update.
+  # The number of batches that actors are ahead of the learner varies.
   a_batch = ACTORS * (T + 1) + 2
   most_ahead = rollout_order.max_policy_lag(CONFIG) + 2
-  # The trace has two events for a call.
+  # The trace has two events per call.
   assert sum(counts.values()) <= 2 * a_batch * (updates + most_ahead)
   assert sum(counts.values()) >= 2 * ACTORS * T * (updates - most_ahead)
 
 
-def test_nothing_is_compiled_once_it_is_warm(training):
+def test_nothing_is_compiled_after_warm_up(training):
   compiled = []
 
   def listen(event, duration, **kwargs):
@@ -81,13 +81,13 @@ def test_nothing_is_compiled_once_it_is_warm(training):
   try:
     take(training, 20)
     assert not compiled
-    jax.jit(lambda x: x + 41)(1)  # It does hear of compilations.
+    jax.jit(lambda x: x + 41)(1)  # Sanity check of `listen`.
     assert compiled
   finally:
     monitoring.unregister_event_duration_listener(listen)
 
 
-def test_a_step_is_one_transfer_to_the_device_and_one_back(monkeypatch):
+def test_a_step_takes_one_transfer_to_the_device_and_one_back(monkeypatch):
   agent = agent_lib.make_agent(
     catch.Catch(B, 0).observation_spec(),
     catch.Catch(B, 0).action_spec(),
@@ -122,7 +122,7 @@ def test_a_step_is_one_transfer_to_the_device_and_one_back(monkeypatch):
   monkeypatch.setattr(jax, 'device_put', counted_put)
   monkeypatch.setattr(np, 'asarray', counted_asarray)
   monkeypatch.setattr(jax, 'device_get', None)
-  with jax.transfer_guard('disallow'):  # Whatever is not said.
+  with jax.transfer_guard('disallow'):  # Forbids implicit ones.
     list(itertools.islice(rollouts, 3))
   assert [timestep.step_type.shape for timestep in to_device] == [(B,)] * 3 * T
   assert [(x.shape, x.dtype) for x in to_host] == [((B,), np.int32)] * 3 * T

@@ -14,7 +14,8 @@ MAY_IMPORT = {
   'experiments': {'experiments', 'agents', 'envs', 'vtrace'},
   'benchmarks': {'benchmarks', 'experiments', 'agents', 'envs', 'vtrace'},
 }
-GROUND = {'chex', 'jax', 'collections', 'typing'}  # All that vtrace stands on.
+# All that vtrace may import besides itself.
+VTRACE_IMPORTS = {'chex', 'jax', 'collections', 'typing'}
 # The layers of experiments, from the lowest to the highest: a module imports
 # from its own folder and from the layers below it.
 LAYERS = (
@@ -38,15 +39,15 @@ COMMANDS = {
   'soak',
   'train',
 }
-MOST_MODULES = 12  # In a folder.
-MOST_AGENTS = 13  # One for each box of the picture, and what serves them.
+MOST_MODULES = 12  # Per folder.
+MOST_AGENTS = 13  # One per box of the diagram, and their helpers.
 FILES = [
   path for package in MAY_IMPORT for path in (ROOT / package).rglob('*.py')
 ]
 
 
 def imported_modules(path):
-  """Dotted names of all that a file imports, wherever it does."""
+  """Yields the dotted names of all imports of a file, also in functions."""
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
@@ -55,12 +56,12 @@ def imported_modules(path):
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
-def tops(path):
+def top_packages(path):
   return {name.split('.')[0] for name in imported_modules(path)}
 
 
 def place(dotted):
-  """Of a module of experiments its folder, or its name; or 'commands'."""
+  """Returns a module's folder or name in experiments, or 'commands'."""
   name = dotted.split('.')[1]
   return 'commands' if name in COMMANDS else name
 
@@ -81,13 +82,13 @@ def modules_in(folder):
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_go_one_way(path):
   package = path.relative_to(ROOT).parts[0]
-  assert tops(path) & set(MAY_IMPORT) <= MAY_IMPORT[package]
+  assert top_packages(path) & set(MAY_IMPORT) <= MAY_IMPORT[package]
   if package == 'vtrace':
-    assert tops(path) <= GROUND | {'vtrace'}
+    assert top_packages(path) <= VTRACE_IMPORTS | {'vtrace'}
   if package not in ('experiments', 'benchmarks'):
     flags = {'absl.flags', 'absl.app'}
     assert not flags & set(imported_modules(path)), 'flags stay in experiments'
-  assert 'tests' not in tops(path)
+  assert 'tests' not in top_packages(path)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_the_layers_of_experiments_import_downwards(path):
       assert is_beside or layer(theirs) < layer(ours), theirs
 
 
-def test_no_imports_form_a_circle():
+def test_imports_form_no_cycle():
   names = {dotted_name(path).removesuffix('.__init__') for path in FILES}
 
   def module(name):  # `from a.b import c`: c may be a module or a name in b.
@@ -135,25 +136,25 @@ def test_folders_hold_few_modules():
   assert modules_in(ROOT / 'experiments') == COMMANDS | {'cli', 'config'}
 
 
-def test_flags_are_for_commands():
+def test_only_commands_import_flags():
   for path in (ROOT / 'experiments').glob('*/*.py'):
     assert 'absl.flags' not in set(imported_modules(path)), path
 
 
 @pytest.mark.parametrize('name', ('actor', 'learner'))
-def test_actor_and_learner_take_callables(name):
-  strangers = {
+def test_actor_and_learner_do_not_import_their_neighbours(name):
+  neighbours = {
     f'agents.{other}'
     for other in ('actor', 'learner', 'trajectory_queue', 'parameter_store')
   }
-  assert not strangers & set(imported_modules(ROOT / 'agents' / f'{name}.py'))
+  assert not neighbours & set(imported_modules(ROOT / 'agents' / f'{name}.py'))
 
 
-def test_the_map_shows_the_disk():
-  """Every module, and no other, stands below its folder in WORKSPACE.md."""
+def test_workspace_md_lists_every_module():
+  """Checks that the map lists every module, and no other, in its folder."""
   page = (ROOT / 'WORKSPACE.md').read_text()
   found, folders = set(), []
-  for line in page.split('```')[1].splitlines():
+  for line in '\n'.join(page.split('```')[1::2]).splitlines():
     match = re.match(r'( *)(\w+/|(?:\w+\.py +)+)', line + ' ')
     if not match:
       continue

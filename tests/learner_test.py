@@ -1,4 +1,4 @@
-"""The update: how many devices share it, or how it is cut, changes nothing."""
+"""The learner's update, sharded or accumulated, and its loop of updates."""
 
 import functools
 
@@ -17,13 +17,14 @@ from tests import reference
 import vtrace
 
 T, B, ACTIONS = 5, 8, 3
-# So small a clip binds in every update: where it is applied matters.
+# So small a clip is active in every update, so that the tests depend on where
+# it is applied.
 OPTIMIZER = optimizer_lib.rmsprop(decay=0.99, epsilon=0.1, max_grad_norm=5.0)
 SPEC = dm_env.specs.Array((4,), np.float32)
 
 
 def make_batch(seed):
-  """Random rows `[T+1, B]`, resets among them, with an LSTM's core state."""
+  """Returns random rows `[T+1, B]` with resets, and an LSTM's core state."""
   rng = np.random.default_rng(seed)
   step_type = rng.choice([0, 1, 2], p=[0.1, 0.8, 0.1], size=(T + 1, B))
   normal = lambda *shape: np.float32(rng.normal(size=shape))
@@ -72,14 +73,14 @@ def initial_state(num_devices=1):
 
 
 def split(batch, parts):
-  """`[D, ...]`, the environments sharded over D parts."""
+  """Returns the batch `[D, ...]` with its unrolls sharded over D parts."""
   return trajectory.map_unrolls(
     lambda axis, x: np.stack(np.split(x, parts, axis=axis)), batch
   )
 
 
 def train(num_devices, **settings):
-  """Parameters and last metrics after 10 updates."""
+  """Returns the parameters and metrics after 10 updates."""
   devices = jax.devices()[:num_devices]
   update = learner.parallelize(make_update(**settings), devices)
   state = initial_state(num_devices)
@@ -109,17 +110,17 @@ def test_any_number_of_devices_gives_the_same_parameters(
   assert_close(metrics, on_one_device[1])
 
 
-def test_the_clip_was_active(on_one_device):
+def test_the_gradient_clip_is_active(on_one_device):
   assert on_one_device[1]['grad_norm'] > 5.0
 
 
-def test_training_changed_the_parameters(on_one_device):
-  moved = jax.tree.map(
+def test_training_changes_all_parameters(on_one_device):
+  changes = jax.tree.map(
     lambda a, b: float(jnp.max(jnp.abs(a - b))),
     on_one_device[0],
     initial_state().params,
   )
-  assert min(jax.tree.leaves(moved)) > 1e-4
+  assert min(jax.tree.leaves(changes)) > 1e-4
 
 
 @pytest.mark.parametrize('unrolls_per_pass', (1, 4))
@@ -131,12 +132,12 @@ def test_accumulating_over_unrolls_gives_the_same_parameters(
   assert_close(metrics, on_one_device[1])
 
 
-def test_accumulating_refuses_what_does_not_divide():
-  with pytest.raises(ValueError, match='do not divide'):
+def test_unrolls_per_pass_that_does_not_divide_the_batch_raises_value_error():
+  with pytest.raises(ValueError, match='divide'):
     train(1, unrolls_per_pass=3)
 
 
-def test_the_update_knows_no_pmap():
+def test_the_update_is_the_same_under_vmap_and_pmap():
   batch = make_batch(0)
   vmapped = jax.jit(
     jax.vmap(
@@ -247,8 +248,8 @@ def test_learn_counts_frames_publishes_and_stops():
   assert len(jax.tree.leaves(published[-1][1])[0].devices()) == 1
 
 
-def test_the_loss_is_that_of_the_rows_worked_out_in_numpy():
-  # Straight from the rows: what arrives at row t + 1 belongs to step t.
+def test_the_loss_equals_a_numpy_reference():
+  # Action, reward and discount of step t are those of row t + 1.
   agent, batch, discount = make_agent(), make_batch(5), 0.9
   params = initial_state().params
   rows = batch.rows._replace(
@@ -290,7 +291,7 @@ def test_the_loss_is_that_of_the_rows_worked_out_in_numpy():
     np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
 
 
-def test_a_step_descends():
+def test_updates_reduce_the_baseline_loss():
   update = learner.parallelize(make_update(), jax.devices()[:1])
   batch, state = split(make_batch(0), 1), initial_state()
   losses = []
@@ -301,8 +302,8 @@ def test_a_step_descends():
 
 
 @pytest.mark.slow
-def test_convolutions_share_over_devices_and_unrolls():
-  # custom gradient, accumulation in a scan and pmap: what Atari runs.
+def test_a_convolutional_update_is_the_same_sharded_and_accumulated():
+  # Atari combines a custom gradient, accumulation in a scan and pmap.
   agent = agent_lib.make_agent(
     dm_env.specs.Array((20, 24, 2), np.uint8),
     dm_env.specs.DiscreteArray(ACTIONS),

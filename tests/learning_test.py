@@ -1,4 +1,4 @@
-"""It learns: Catch, feed-forward and recurrent, by the training command."""
+"""The training command learns Catch, feed-forward and with an LSTM."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests import scripts_test
 pytestmark = pytest.mark.slow
 
 
-# With a fixed lag a run does not depend on how busy the machine is.
+# A fixed lag makes the result independent of the load of the machine.
 @pytest.mark.parametrize(
   'flags',
   (
@@ -25,4 +25,4 @@ def test_catch_is_learned(flags, tmp_path):
   assert float(printed.group(1)) >= 0.95
   rows = scripts_test.read_metrics(logdir)
   assert float(rows[-1]['mean_return']) >= 0.95
-  assert float(rows[0]['episode_return']) < 0.5  # It could not do it at first.
+  assert float(rows[0]['episode_return']) < 0.5  # Not solved at first.

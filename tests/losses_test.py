@@ -1,4 +1,4 @@
-"""The loss: its value, its gradient, its masks."""
+"""The IMPALA loss: its value, its gradient and its masks."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def loss(**inputs):
   return vtrace.impala_loss(**inputs, baseline_cost=0.5, entropy_cost=0.01)
 
 
-def test_value_is_the_sum_of_the_paper():
+def test_the_loss_is_the_weighted_sum_of_its_three_terms():
   x = make_inputs()
   vs, advantages = reference.vtrace(
     x['target_log_probs'] - x['behaviour_log_probs'],
@@ -50,7 +50,7 @@ def test_value_is_the_sum_of_the_paper():
   )
 
 
-def test_gradients_reach_only_what_is_trained():
+def test_gradients_reach_only_the_trained_inputs():
   x = make_inputs()
   names = (
     'target_log_probs',
@@ -81,10 +81,10 @@ def test_gradients_reach_only_what_is_trained():
     np.testing.assert_array_equal(gradient[name], 0.0)
 
 
-def test_a_masked_transition_leaves_no_trace_whatever_it_holds():
+def test_masked_transitions_have_no_effect():
   x = make_inputs()
   x['mask'] = x['mask'].at[2].set(False)
-  holds = {
+  contents = {
     'behaviour_log_probs': (0.0, -jnp.inf),
     'rewards': (0.0, 7.0),
     'target_log_probs': (-1.0, -jnp.inf),
@@ -92,7 +92,7 @@ def test_a_masked_transition_leaves_no_trace_whatever_it_holds():
   }
 
   def run(i):
-    y = x | {k: x[k].at[2].set(v[i]) for k, v in holds.items()}
+    y = x | {k: x[k].at[2].set(v[i]) for k, v in contents.items()}
     return jax.value_and_grad(lambda v: loss(**(y | {'values': v}))[0])(
       x['values']
     )
@@ -103,7 +103,7 @@ def test_a_masked_transition_leaves_no_trace_whatever_it_holds():
   np.testing.assert_array_equal(gradient[2], 0.0)
 
 
-def test_actions_the_target_cannot_take_give_no_nan():
+def test_actions_impossible_under_the_target_policy_give_no_nan():
   x = make_inputs()
   x['target_log_probs'] = x['target_log_probs'].at[1].set(-jnp.inf)
   total, gradient = jax.value_and_grad(
@@ -114,7 +114,7 @@ def test_actions_the_target_cannot_take_give_no_nan():
   assert np.all(np.isfinite(gradient))
 
 
-def test_each_term_stops_the_gradient_of_what_it_is_given():
+def test_each_term_stops_the_gradient_of_its_targets():
   advantages = jax.grad(
     lambda a: jnp.sum(vtrace.policy_gradient_loss(jnp.full([3], -1.0), a))
   )(jnp.ones(3))
@@ -123,20 +123,20 @@ def test_each_term_stops_the_gradient_of_what_it_is_given():
   np.testing.assert_array_equal(targets(jnp.ones(3)), 0.0)
 
 
-def test_the_diagnostics_are_of_the_steps_that_weigh():
+def test_the_diagnostics_cover_the_steps_with_nonzero_weight():
   x = make_inputs()
   mask = np.ones([T, B], bool)
   mask[2, 1] = False
-  impossible = x['target_log_probs'].at[3, 0].set(-jnp.inf)  # pi cannot do it.
+  impossible = x['target_log_probs'].at[3, 0].set(-jnp.inf)  # pi(a|x) = 0.
   x |= dict(mask=jnp.array(mask), target_log_probs=impossible)
   sums = loss(**x)[1]['off_policy']
   log_rhos = np.asarray(x['target_log_probs'] - x['behaviour_log_probs'])
-  weighs = mask & np.isfinite(log_rhos)
-  assert sums['steps'] == np.sum(weighs) == T * B - 2
+  counted = mask & np.isfinite(log_rhos)
+  assert sums['steps'] == np.sum(counted) == T * B - 2
   np.testing.assert_allclose(
-    sums['rho'], np.sum(np.exp(log_rhos[weighs])), rtol=1e-5
+    sums['rho'], np.sum(np.exp(log_rhos[counted])), rtol=1e-5
   )
-  above = np.exp(log_rhos[weighs])
+  rhos = np.exp(log_rhos[counted])
   tight = vtrace.impala_loss(
     **x,
     baseline_cost=0.5,
@@ -144,15 +144,15 @@ def test_the_diagnostics_are_of_the_steps_that_weigh():
     clip_rho_threshold=1.5,
     clip_c_threshold=0.7,
   )[1]['off_policy']
-  assert tight['rho_clipped'] == np.sum(above > 1.5)
-  assert tight['c_clipped'] == np.sum(above > 0.7)
+  assert tight['rho_clipped'] == np.sum(rhos > 1.5)
+  assert tight['c_clipped'] == np.sum(rhos > 0.7)
 
 
-def test_entropy_is_masked_by_episode_ends_and_by_nothing_else():
+def test_entropy_is_masked_at_episode_ends_only():
   x = make_inputs()
   x['mask'] = x['mask'].at[2, 1].set(False)
-  # An action that the target policy cannot take has an importance weight of 0,
-  # but the policy in that state still earns its entropy bonus.
+  # An action that the target policy cannot take has importance weight 0, but
+  # the policy in that state still gets its entropy bonus.
   x['target_log_probs'] = x['target_log_probs'].at[3, 0].set(-jnp.inf)
   gradient = jax.grad(lambda e: loss(**(x | {'entropy': e}))[0])(x['entropy'])
   expected = np.full([T, B], -0.01, np.float32)

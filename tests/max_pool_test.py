@@ -1,4 +1,4 @@
-"""Our max-pooling is Haiku's: value, and gradient even where pixels tie."""
+"""`max_pool` equals Haiku's, value and gradient, even where pixels tie."""
 
 import haiku as hk
 import jax
@@ -10,9 +10,9 @@ from agents.networks.cpu_gradients import max_pool as max_pool_lib
 
 
 @pytest.mark.parametrize('height,width', ((84, 84), (21, 11), (6, 7), (1, 2)))
-def test_equals_haiku(height, width):
+def test_max_pool_equals_haiku(height, width):
   keys = jax.random.split(jax.random.key(0), 2)
-  # Few values: most windows have several maxima, and the first counts.
+  # Few distinct values: most windows have several maxima.
   x = jax.random.randint(keys[0], (3, height, width, 5), -2, 2)
   x = x.astype(jnp.float32)
   theirs, pull_back = jax.vjp(
@@ -20,7 +20,7 @@ def test_equals_haiku(height, width):
   )
   ours, our_pull_back = jax.vjp(max_pool_lib.max_pool, x)
   np.testing.assert_array_equal(ours, theirs)
-  # Whole numbers: sums are the same in any order.
+  # Sums of integers do not depend on their order.
   gradient = jax.random.randint(keys[1], theirs.shape, -9, 9)
   gradient = gradient.astype(jnp.float32)
   np.testing.assert_array_equal(

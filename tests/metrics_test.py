@@ -1,4 +1,4 @@
-"""Rows of metrics: means since the last row, and windows of episodes."""
+"""Rows of metrics: means since the last row, windows of episodes, files."""
 
 import contextlib
 import csv
@@ -30,7 +30,7 @@ NORMS = (
 
 
 def off_policy(log_rhos):
-  """Sums of a batch with these log importance weights, `[T, B]`."""
+  """Returns the sums for a batch of log importance weights, `[T, B]`."""
   log_rhos = jnp.array(log_rhos, jnp.float32)
   return vtrace.off_policy_sums(
     log_rhos,
@@ -70,7 +70,7 @@ def add(state, progress, seconds):
   return metrics_lib.add(state, progress, seconds=seconds, return_window=3)
 
 
-def test_a_row_averages_what_came_since_the_last():
+def test_a_row_averages_the_updates_since_the_last_row():
   state = add(metrics_lib.initial(), make_progress(1, [1.0], loss=2.0), 3.0)
   state = add(state, make_progress(2, [3.0, 5.0], loss=4.0), 4.0)
   row = metrics_lib.row(state, num_actors=2)
@@ -81,7 +81,7 @@ def test_a_row_averages_what_came_since_the_last():
   assert row['num_frames'] == 80 and row['num_updates'] == 2
   assert row['seconds'] == 4.0 and row['frames_per_second'] == 20.0
   assert row['learner_wait_seconds'] == 0.5
-  assert row['actor_wait_seconds'] == 0.5  # Of each of two.
+  assert row['actor_wait_seconds'] == 0.5  # Per actor.
   np.testing.assert_allclose(row['log_rho'], 0.15, rtol=1e-6)
   assert row['rho_clipped'] == 1.0
 
@@ -94,12 +94,12 @@ def test_a_row_averages_what_came_since_the_last():
 
   state = add(state, make_progress(4, [10.0], loss=0.0), 6.5)
   summary = metrics_lib.summary(state)
-  assert summary.mean_return == 6.0  # Of the last three: 3, 5, 10.
+  assert summary.mean_return == 6.0  # The last three: 3, 5, 10.
   assert summary.num_episodes == 4 and summary.num_frames == 160
   assert summary.seconds == 6.5
 
 
-def test_taking_note_changes_nothing_that_was_taken_before():
+def test_add_does_not_modify_its_input():
   one = add(metrics_lib.initial(), make_progress(1, [1.0], loss=2.0), 1.0)
   before = jax.device_get(one)
   add(one, make_progress(2, [2.0], loss=3.0), 2.0)
@@ -122,7 +122,7 @@ def logged(tmp_path, log_updates, finish=True):
     return list(csv.DictReader(file))
 
 
-def test_every_row_is_written_and_what_is_missing_is_empty(tmp_path):
+def test_every_row_is_written_with_missing_values_empty(tmp_path):
   rows = logged(tmp_path, log_updates=1)
   assert [row['num_frames'] for row in rows] == ['40', '80', '120', '160']
   assert [row['episode_return'] for row in rows] == ['', '', '1', '1']
@@ -136,13 +136,13 @@ def test_every_row_is_written_and_what_is_missing_is_empty(tmp_path):
 @pytest.mark.parametrize(
   'finish,frames', ((True, ['120', '160']), (False, ['120']))
 )
-def test_the_last_row_may_be_of_fewer_updates(finish, frames, tmp_path):
-  # One that was merely stopped has none: it goes on to its next whole row.
+def test_the_last_row_may_cover_fewer_updates(finish, frames, tmp_path):
+  # An interrupted run has no such row: it is resumed within the interval.
   rows = logged(tmp_path, log_updates=3, finish=finish)
   assert [row['num_frames'] for row in rows] == frames
 
 
-def test_closing_closes_everything_though_a_row_fails(tmp_path, monkeypatch):
+def test_the_events_are_closed_even_if_a_row_fails(tmp_path, monkeypatch):
   def fail(*args, **kwargs):
     raise OSError('disk full')
 
@@ -157,7 +157,7 @@ def test_closing_closes_everything_though_a_row_fails(tmp_path, monkeypatch):
 
 
 def log_updates(tmp_path, state, updates, log_updates=2, **more):
-  """Logs these updates; gives the state after them."""
+  """Logs these updates; returns the state after them."""
   config = config_lib.from_preset('catch', log_updates=log_updates)
   logger = run_logger.RunLogger(config, tmp_path, state)
   with contextlib.closing(logger):
@@ -166,7 +166,7 @@ def log_updates(tmp_path, state, updates, log_updates=2, **more):
   return logger.state
 
 
-def test_a_metric_that_no_column_names_has_its_own(tmp_path):
+def test_an_additional_metric_has_a_column(tmp_path):
   log_updates(tmp_path, metrics_lib.initial(), range(1, 5), pixel_loss=2.5)
   rows = metrics_csv.read(tmp_path / 'metrics.csv')
   assert [row['pixel_loss'] for row in rows] == ['2.5', '2.5']
@@ -175,14 +175,14 @@ def test_a_metric_that_no_column_names_has_its_own(tmp_path):
   assert values == [(80, 2.5), (160, 2.5)]
 
 
-# Two updates are a row: a run is resumed after one, or within an interval.
+# Two updates are a row: the run is resumed within and after an interval.
 @pytest.mark.parametrize('stopped_after', (1, 2, 3))
-@pytest.mark.parametrize('change', ('new', 'gone'))
-def test_a_run_with_other_metrics_is_not_continued(
+@pytest.mark.parametrize('change', ('added', 'removed'))
+def test_a_run_with_other_metrics_cannot_be_resumed(
   stopped_after, change, tmp_path
 ):
-  own = [dict(), dict(pixel_loss=2.5)]
-  before, after = own if change == 'new' else own[::-1]
+  extra = [dict(), dict(pixel_loss=2.5)]
+  before, after = extra if change == 'added' else extra[::-1]
   updates = range(1, stopped_after + 1)
   state = log_updates(tmp_path, metrics_lib.initial(), updates, **before)
   contents = (tmp_path / 'metrics.csv').read_bytes()
@@ -194,9 +194,9 @@ def test_a_run_with_other_metrics_is_not_continued(
   log_updates(tmp_path, state, [stopped_after + 1], **before)
 
 
-def test_what_an_update_says_of_itself_has_no_column(tmp_path):
-  itself = dict(finite=True, steps=160.0)
-  log_updates(tmp_path, metrics_lib.initial(), range(1, 3), **itself)
+def test_internal_metrics_of_an_update_have_no_column(tmp_path):
+  internal = dict(finite=True, steps=160.0)
+  log_updates(tmp_path, metrics_lib.initial(), range(1, 3), **internal)
   (row,) = metrics_csv.read(tmp_path / 'metrics.csv')
   assert tuple(row) == metrics_csv.COLUMNS
 
@@ -212,7 +212,7 @@ def test_the_last_row_of_a_resumed_run_needs_no_update(tmp_path):
   assert [row['num_updates'] for row in rows] == ['2', '3']
 
 
-def test_sums_of_other_diagnostics_are_not_added(tmp_path):
+def test_a_run_with_other_diagnostics_cannot_be_resumed(tmp_path):
   state = log_updates(tmp_path, metrics_lib.initial(), [1])
   progress = make_progress(2, [], loss=0.5)
   progress.metrics['off_policy']['skew'] = jnp.array(1.0)

@@ -1,4 +1,4 @@
-"""Torsos and networks: the paper's parameter counts, and what they read."""
+"""Torsos and networks: parameter counts, inputs and precision."""
 
 import dm_env
 import haiku as hk
@@ -53,7 +53,7 @@ def test_deep_torso_has_15_convolutions():
   assert sum(p['w'].ndim == 4 for p in shapes.values()) == 15
 
 
-def test_mlp_reads_every_leaf_in_its_own_way():
+def test_mlp_encodes_every_leaf_by_its_spec():
   spec = {
     'byte': dm_env.specs.Array((2,), np.uint8),
     'number': dm_env.specs.DiscreteArray(3),
@@ -73,7 +73,7 @@ def test_mlp_reads_every_leaf_in_its_own_way():
   )
 
 
-def test_words_hash_to_buckets_the_same_everywhere():
+def test_words_are_hashed_into_buckets_with_fnv_1a():
   tokens = torsos.hash_words('pick the red ball the', max_words=8)
   assert tokens[1] == tokens[4] != tokens[2]
   assert np.all((tokens[:5] >= 1) & (tokens[:5] <= 1000))
@@ -81,7 +81,7 @@ def test_words_hash_to_buckets_the_same_everywhere():
   assert torsos.hash_words('a', 1)[0] == 0xE40C292C % 1000 + 1  # FNV-1a of 'a'.
 
 
-def test_instruction_is_its_last_words_output_whatever_the_padding():
+def test_instruction_features_do_not_depend_on_padding():
   torso = hk.without_apply_rng(hk.transform(torsos.instruction_torso))
   short = jnp.asarray(torsos.hash_words('red ball', 2))[None]
   padded = jnp.asarray(torsos.hash_words('red ball', 6))[None]
@@ -98,22 +98,22 @@ def test_instruction_is_its_last_words_output_whatever_the_padding():
   np.testing.assert_array_equal(empty, np.zeros([1, 64]))
 
 
-def test_refusals_say_why():
+def test_unsupported_specs_and_torsos_raise_value_error():
   discrete = dm_env.specs.DiscreteArray(3)
   box = dm_env.specs.BoundedArray((2,), np.float32, -1, 1)
   make = lambda spec, action, torso: agent_lib.make_agent(
     spec, action, torso=torso, use_lstm=False
   )
-  with pytest.raises(ValueError, match='Unsupported action space'):
+  with pytest.raises(ValueError, match='action space'):
     make(ATARI, box, 'deep')
-  with pytest.raises(ValueError, match='Unknown torso'):
+  with pytest.raises(ValueError, match="'wide'"):
     make(ATARI, discrete, 'wide')
-  with pytest.raises(ValueError, match='needs one image'):
+  with pytest.raises(ValueError, match='one image'):
     make(dm_env.specs.Array((4,), np.float32), discrete, 'shallow')
 
 
 def products(jaxpr):
-  """The dtypes of what is multiplied, in a jaxpr and all within it."""
+  """Yields the operands' dtypes of all products in a jaxpr, also nested."""
   for equation in jaxpr.eqns:
     if equation.primitive.name in ('conv_general_dilated', 'dot_general'):
       yield tuple(str(v.aval.dtype) for v in (*equation.invars[:2],))
@@ -127,7 +127,7 @@ def products(jaxpr):
 
 
 def gradient(agent, params, rows, core):
-  """Of a sum of policy's and value's outputs."""
+  """Returns the gradient of a scalar of the policy and value outputs."""
 
   def scalar(params):
     outputs = agent.unroll(params, rows, core)
@@ -137,7 +137,7 @@ def gradient(agent, params, rows, core):
 
 
 def direction(tree):
-  """All leaves as one vector of length 1, in float32."""
+  """Returns all leaves as one vector of length 1; checks they are float32."""
   leaves = jax.tree.leaves(tree)
   assert {leaf.dtype for leaf in leaves} == {jnp.dtype('float32')}
   vector = np.concatenate([np.ravel(leaf) for leaf in leaves])
@@ -145,7 +145,7 @@ def direction(tree):
 
 
 @pytest.mark.parametrize('torso', ('shallow', 'deep', 'mlp'))
-def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
+def test_bfloat16_is_used_in_torso_and_core_and_float32_elsewhere(torso):
   spec = {'image': ATARI, 'instruction': INSTRUCTION}
   full, half = (
     agent_lib.make_agent(
@@ -196,7 +196,7 @@ def test_in_bfloat16_torso_and_core_compute_and_all_else_is_float32(torso):
 
 
 def test_token_k_reads_row_k_minus_1_of_the_embedding():
-  """So all of the 1,000 buckets have a row of their own, and padding none."""
+  # Each of the 1,000 buckets has a row, and padding has none.
   torso = hk.without_apply_rng(hk.transform(torsos.instruction_torso))
   tokens = jnp.array([[1, 500, torsos.NUM_BUCKETS]])
   params = torso.init(jax.random.key(0), tokens)

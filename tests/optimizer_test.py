@@ -1,4 +1,4 @@
-"""The optimiser against TensorFlow 1's formula, written out."""
+"""The optimiser equals TensorFlow 1's RMSProp with a clipped gradient."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -35,12 +35,13 @@ def test_the_global_norm_is_clipped_at_40(norm, expected):
   directions = [
     t.update(gradient, t.init(gradient))[0] for t in (clipped, free)
   ]
-  for name in gradient:  # So large an epsilon leaves the direction linear.
+  # With so large an epsilon the direction is linear in the gradient.
+  for name in gradient:
     np.testing.assert_allclose(
       directions[0][name] / directions[1][name], expected, rtol=1e-4
     )
 
 
-def test_linear_decay_ends_at_zero_and_stays():
+def test_linear_decay_ends_at_zero_and_stays_there():
   rates = [optimizer.linear_decay(0.4, n, 100) for n in (0, 25, 100, 130)]
   np.testing.assert_allclose(rates, [0.4, 0.3, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Environments as users write them, to be named 'tests.own_envs:...'."""
+"""Custom environments for tests and examples, as 'tests.own_envs:NAME'."""
 
 import dm_env
 import gymnasium
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Walk(dm_env.Environment):
-  """dm_env's: to the right it ends well; after seven steps it is cut off."""
+  """A dm_env environment: terminates at 2, is truncated after 7 steps."""
 
   def __init__(self, seed=0):
     self._rng = np.random.default_rng(seed)
@@ -36,7 +36,7 @@ class Walk(dm_env.Environment):
 
 
 class Dice(gymnasium.Env):
-  """Gymnasium's: a six ends it, a number below the bet is rewarded."""
+  """A Gymnasium environment: a six terminates, a roll below the bet pays 1."""
 
   observation_space = gymnasium.spaces.Discrete(7)
   action_space = gymnasium.spaces.Discrete(6, start=1)
@@ -64,42 +64,42 @@ class Dice(gymnasium.Env):
 
 
 def cart_pole():
-  """Cut off after 20 steps, rarely over before."""
+  """Makes CartPole truncated after 20 steps; few episodes end earlier."""
   return gymnasium.make('CartPole-v1', max_episode_steps=20)
 
 
 class Unseeded(Walk):
-  """All of them draw from one generator."""
+  """A Walk without a seed: all instances share one generator."""
 
-  _ours = np.random.default_rng(0)
+  _shared_rng = np.random.default_rng(0)
 
   def __init__(self):
-    self._rng = self._ours
+    self._rng = self._shared_rng
 
 
 class Paid(Walk):
-  """Its first step has a reward, which it should not."""
+  """A Walk that breaks the conventions: its first step has a reward."""
 
   def reset(self):
     return super().reset()._replace(reward=1.0)
 
 
 class Unpaid(Walk):
-  """Its rewards are missing."""
+  """A Walk whose rewards are None."""
 
   def step(self, action):
     return super().step(action)._replace(reward=None)
 
 
 class Nested(Walk):
-  """Its observations are a tuple."""
+  """A Walk whose observation spec is a tuple, which is unsupported."""
 
   def observation_spec(self):
     return (super().observation_spec(),)
 
 
 class OldStep(Dice):
-  """Its step is that of Gym."""
+  """A Dice whose `step` returns four values, as in Gym."""
 
   def step(self, action):
     observation, reward, over, _, info = super().step(action)
@@ -107,7 +107,7 @@ class OldStep(Dice):
 
 
 class Wild(gymnasium.Env):
-  """An action is a number of any size; rewards are arrays of one."""
+  """A Gymnasium environment with actions [2] and rewards of shape [1]."""
 
   observation_space = gymnasium.spaces.Box(-1, 1, (3,))
   action_space = gymnasium.spaces.Box(-1, 1, (2,))

@@ -1,4 +1,4 @@
-"""The whole path: real actors, queue, batcher, store and learner input."""
+"""The data path with real actors, queue, batcher, store and update."""
 
 import functools
 import itertools
@@ -28,15 +28,15 @@ def counting_rollouts(num_rollouts):
     return [queue.get() for _ in range(num_rollouts)]
 
 
-def test_unrolls_follow_each_other_without_loss_or_tear():
+def test_consecutive_unrolls_share_a_row_and_lose_no_step():
   rollouts = counting_rollouts(60)
   assert [r.actor_id for r in rollouts] == list(range(running.NUM_ACTORS)) * 20
   for actor_id in range(running.NUM_ACTORS):
     mine = rollouts[actor_id :: running.NUM_ACTORS]
     for k, rollout in enumerate(mine):
       rows = rollout.trajectory.rows
-      # Row by row, the environment's own count of steps goes on from the unroll
-      # before: its last row is this one's first.
+      # The environment's count of steps continues from the previous unroll,
+      # whose last row is the first row of this one.
       expected = k * running.UNROLL_LENGTH + np.arange(
         running.UNROLL_LENGTH + 1
       )
@@ -52,26 +52,26 @@ def test_unrolls_follow_each_other_without_loss_or_tear():
         )
 
 
-def test_action_log_prob_and_core_belong_to_their_step():
+def test_action_log_prob_and_core_state_belong_to_their_step():
   for rollout in counting_rollouts(60):
     rows, core = rollout.trajectory
     observation = rows.timestep.observation
     t, steps = observation[..., 2], observation[..., 3]
     consumed = np.where(trajectory.is_first(rows.timestep)[0], 0, t[0])
-    # The core counts observations consumed since FIRST; at a reset's row it
-    # still holds the old episode's count, which is forgotten then.
+    # The core counts observations consumed since FIRST. In a row FIRST it still
+    # holds the count of the old episode, which the agent then resets.
     lengths = np.array([3, 5])
     before_reset = np.where(steps[0] == 0, 0, lengths + 1)
     expected = np.where(
       trajectory.is_first(rows.timestep)[0], before_reset, consumed
     )
     np.testing.assert_array_equal(core, expected)
-    led_here = counting.action_at(t[:-1])
-    np.testing.assert_array_equal(rows.action[1:], led_here)
+    actions = counting.action_at(t[:-1])
+    np.testing.assert_array_equal(rows.action[1:], actions)
     np.testing.assert_array_equal(rows.log_prob[1:], -steps[:-1] / 1024.0)
     mask = ~trajectory.is_first(rows.timestep)[1:]
     np.testing.assert_array_equal(
-      rows.timestep.reward[1:][mask], (10 * t[:-1] + led_here)[mask]
+      rows.timestep.reward[1:][mask], (10 * t[:-1] + actions)[mask]
     )
 
 
@@ -111,16 +111,18 @@ def test_batches_keep_environments_and_their_cores_together():
   )
 
 
-@pytest.mark.parametrize('truncates', (False, True), ids=('ends', 'is cut off'))
-def test_with_the_true_value_function_the_loss_is_zero(truncates):
-  # Rewards encode (t, action). Shift anything by one and values disagree.
+@pytest.mark.parametrize(
+  'truncates', (False, True), ids=('terminated', 'truncated')
+)
+def test_the_loss_is_zero_under_the_true_value_function(truncates):
+  # Rewards encode (t, action): any shift by one gives a loss other than 0.
   discount, lengths = 0.5, (3, 5)
   table = jnp.array(
     [
       [
         counting.true_value(t, n, discount, truncates)
         if t < n or truncates
-        else 99.0  # Nobody may bootstrap from an episode that has ended.
+        else 99.0  # A terminated episode must not be bootstrapped.
         for t in range(16)
       ]
       for n in lengths
@@ -150,13 +152,13 @@ def test_with_the_true_value_function_the_loss_is_zero(truncates):
 
 
 @pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
-def test_with_frozen_parameters_every_importance_weight_is_1(use_lstm):
+def test_importance_weights_are_1_with_frozen_parameters(use_lstm):
   envs = [catch.Catch(2, seed) for seed in range(running.NUM_ACTORS)]
   setup = running.make_setup(envs, use_lstm=use_lstm, seed=3)
   agent = setup.agent
   params = learner.local_params(setup.run.train_state)
   unroll = jax.jit(agent.unroll)
-  seen_resets = 0
+  num_resets = 0
   with running.acting(setup) as queue:
     for _ in range(30):
       rows, core = queue.get().trajectory
@@ -167,16 +169,16 @@ def test_with_frozen_parameters_every_importance_weight_is_1(use_lstm):
       np.testing.assert_allclose(
         np.exp(log_pi - steps.behaviour_log_probs), 1.0, atol=1e-5
       )
-      seen_resets += np.sum(~steps.mask)
-  assert seen_resets > 5
+      num_resets += np.sum(~steps.mask)
+  assert num_resets > 5
 
 
 @pytest.mark.parametrize(
   'batch_size,capacity,bound', ((2, 1, 7), (4, 1, 4), (2, 2, 10))
 )
 def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
-  # By hand, for 3 actors of 2 environments: (capacity + 1) * 3 rollouts are
-  # still to come when one begins, at 1 or 2 a batch, and 1 batch is on its way.
+  # By hand, for 3 actors of 2 environments: a rollout that begins is preceded
+  # by (capacity + 1) * 3 others, 1 or 2 per batch, and by 1 batch in flight.
   config = running.config_for(batch_size=batch_size, queue_capacity=capacity)
   assert rollout_order.max_policy_lag(config) == bound
   envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
@@ -197,13 +199,13 @@ def test_policy_lag_stays_within_its_bound(batch_size, capacity, bound):
 
 @pytest.mark.parametrize('batch_size', (2, 4))
 @pytest.mark.parametrize('lag', (0, 1, 5))
-def test_with_a_lag_every_batch_is_exactly_so_old(lag, batch_size):
-  # 3 actors of 2 environments: their turns do not fall in with the batches.
+def test_every_batch_has_exactly_the_requested_lag(lag, batch_size):
+  # 3 actors of 2 environments: rounds of actors and batches are not aligned.
   envs = [counting.CountingEnv(i) for i in range(running.NUM_ACTORS)]
   agent = counting.make_counting_agent()
   setup = running.make_setup(envs, agent, lag=lag, batch_size=batch_size)
   with pipeline.running(setup) as steps:
     for progress in itertools.islice(steps, 30):
-      expected = min(lag, progress.num_updates - 1)  # The first are as old.
+      expected = min(lag, progress.num_updates - 1)  # Less at first.
       assert set(progress.policy_lags) == {expected}
       time.sleep(0.005 if progress.num_updates % 4 == 0 else 0.0)
