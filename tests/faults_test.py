@@ -51,7 +51,9 @@ def test_an_actor_failure_stops_learning_although_batches_are_queued():
   queue = builders.make_queue(setup.config)
   with pipeline.running(setup, queue=queue) as steps:
     next(steps)
+    deadline = time.monotonic() + 60
     while not len(queue._rings[0]):  # Wait for its next rollout.
+      assert time.monotonic() < deadline
       time.sleep(0.01)
     queue.fail(0, ValueError('late'))
     with pytest.raises(RuntimeError, match='late'):

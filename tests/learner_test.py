@@ -165,6 +165,16 @@ def test_the_step_is_the_learning_rate_times_the_direction():
   assert_close(jax.tree.map(lambda x: 2 * x, steps[0]), steps[1])
 
 
+def test_norms_are_those_of_the_step_and_of_the_new_parameters():
+  update = learner.parallelize(make_update(), jax.devices()[:1])
+  start, batch = initial_state(), split(make_batch(0), 1)
+  state, metrics = update(start, batch, 0.02)
+  step = jax.tree.map(jnp.subtract, state.params, start.params)
+  for name, tree in (('update_norm', step), ('param_norm', state.params)):
+    norm = np.sqrt(sum(float(jnp.sum(x**2)) for x in jax.tree.leaves(tree)))
+    np.testing.assert_allclose(metrics[name], norm, rtol=1e-3, err_msg=name)
+
+
 def test_one_compilation_serves_every_update(caplog):
   devices = jax.devices()[:2]
   update = learner.parallelize(make_update(), devices)
