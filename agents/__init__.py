@@ -1,1 +1,1 @@
-"""The actor-learner architecture: one module per box of the picture."""
+"""The actor-learner architecture: one module per component."""

@@ -1,7 +1,7 @@
-"""The actor: steps a batch of environments T times and hands over a rollout.
+"""The actor: steps a batch of environments T times and yields a rollout.
 
-It knows neither the learner, nor the queue, nor the parameter store: it takes
-callables, so a thread, a remote worker and a test drive the same code.
+The actor takes callables and does not depend on the learner, the queue or the
+parameter store. A thread, a remote worker and a test can all run the same code.
 """
 
 from collections.abc import Callable
@@ -20,31 +20,31 @@ from agents import episodes
 from agents import trajectory
 
 Array = jax.Array
-# () -> (version, params): the parameters to act on next, and how many updates
-# made them; None once nobody wants more.
+# () -> (version, params): the number of updates that made the parameters, and
+# the parameters to act on next; None if the actor should stop.
 GetParams = Callable[[], tuple[int, Any] | None]
 # (params, key, row, core_state) -> (ActorOutput, core_state, key)
 Act = Callable[..., tuple[agent_lib.ActorOutput, Any, Array]]
 
 
 class Carry(NamedTuple):
-  """Where an actor and its environments stand between two rollouts."""
+  """The state of an actor and its environments between two rollouts."""
 
-  row: trajectory.Row  # [B, ...]: the last arrival.
-  core_state: Any  # [B, ...]: on entering that row.
-  totals: episodes.Totals  # [B]: of the episodes that are running.
-  env_state: Any  # From `get_state`.
+  row: trajectory.Row  # [B, ...]: the last arrival row.
+  core_state: Any  # [B, ...]: the core state on entering that row.
+  totals: episodes.Totals  # [B]: totals of the running episodes.
+  env_state: Any  # The result of `env.get_state()`.
 
 
 class ActorState(NamedTuple):
-  """All that an actor's rollouts to come depend on, but for parameters."""
+  """All that an actor's next rollouts depend on, except the parameters."""
 
   key: Array
-  carry: Carry | None  # None: its environments begin new episodes.
+  carry: Carry | None  # None: the environments are reset.
 
 
 def make_act(agent: agent_lib.Agent) -> Act:
-  """Compiles the agent's step; one such function serves all actors."""
+  """Compiles the agent's step; all actors can share the result."""
 
   @jax.jit
   def act(params, key, row, core_state):
@@ -56,16 +56,22 @@ def make_act(agent: agent_lib.Agent) -> Act:
 
 
 def begin(env: Any, core_state: Any) -> Carry:
-  """Begins an episode in every environment, with the agent's initial state."""
+  """Resets all environments and returns their carry.
+
+  Args:
+    env: an `envs.environment.Environment`.
+    core_state: the agent's initial state, `[B, ...]`.
+  """
   row = trajectory.first_row(env.reset())
   totals = episodes.zero_totals(len(row.action))
   return Carry(row, core_state, totals, env.get_state())
 
 
 def carry_template(env: Any, core_state: Any) -> Carry | None:
-  """A carry of the same shapes; None if the environments give no state.
+  """Returns a carry with the shapes of a real one, as a template.
 
-  They are left as they were.
+  Returns None if `env` cannot save its state. Otherwise the state of `env` is
+  restored before returning.
   """
   env_state = env.get_state()
   if env_state is None:
@@ -83,14 +89,14 @@ def step(
   row: trajectory.Row,
   core_state: Any,
 ) -> tuple[dm_env.TimeStep, trajectory.Row, Any, Array]:
-  """Acts on an arrival `[B]` and steps the environments to the next one.
+  """Acts on an arrival row `[B]` and steps the environments once.
 
-  An observation crosses to the device once, here, for whoever reads it there;
-  of what the device computes only actions come back.
+  Each observation is copied to the device once, here; actor and learner both
+  use this copy. Only the actions are copied back to the host.
 
   Returns:
-    The next timestep; the row of it, on the device; the core state on entering
-    that row; and the next step's key.
+    The next timestep, on the host; its arrival row, on the device; the core
+    state on entering that row; and the key of the next step.
   """
   output, core_state, key = act(params, key, row, core_state)
   timestep = env.step(np.asarray(output.action))
@@ -99,16 +105,19 @@ def step(
   return timestep, row, core_state, key
 
 
-def put_like(there: Any, tree: Any) -> Any:
-  """`tree` on the device of the arrays `there`, if they are on one."""
-  leaf = next(iter(jax.tree.leaves(there)), None)
+def put_like(like: Any, tree: Any) -> Any:
+  """Puts `tree` on the device of the first leaf of `like`.
+
+  If that leaf is not a JAX array, returns `jax.device_put(tree)`.
+  """
+  leaf = next(iter(jax.tree.leaves(like)), None)
   sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
   return jax.device_put(tree, sharding)
 
 
 @jax.jit
 def stack(rows: list[trajectory.Row]) -> trajectory.Row:
-  """Rows `[B, ...]` as `[T+1, B, ...]`, once a rollout."""
+  """Stacks T+1 rows `[B, ...]` into `[T+1, B, ...]`."""
   return jax.tree.map(lambda *xs: jnp.stack(xs), *rows)
 
 
@@ -122,20 +131,20 @@ def rollouts(
   unroll_length: int,
   actor_id: int,
 ) -> Iterator[trajectory.Rollout]:
-  """Yields rollouts until `get_params` gives None.
+  """Yields rollouts until `get_params` returns None.
 
-  Each is on parameters fetched at its beginning.
+  The parameters of a rollout are fetched at its beginning.
 
   Args:
-    env: an `envs.environment.Environment`: `reset()` and `step(actions)` give a
-      `dm_env.TimeStep` with a leading batch axis, in arrays never written
-      again.
+    env: an `envs.environment.Environment`: `reset()` and `step(actions)` return
+      a `dm_env.TimeStep` with a leading batch axis, in arrays that are never
+      overwritten.
     act: from `make_act`.
-    get_params: gives parameters, on the device to act on, and their version.
-    state: this actor's own key, and where to go on.
-    initial_core_state: the agent's, for this many environments.
+    get_params: returns a version and parameters, on the device to act on.
+    state: this actor's key, and the carry to continue from.
+    initial_core_state: the agent's initial state, `[B, ...]`.
     unroll_length: T, in agent steps.
-    actor_id: stands in every rollout.
+    actor_id: copied into every rollout.
   """
   carry = _resume(env, state.carry) or begin(env, initial_core_state)
   row, core_state, totals, _ = carry
@@ -173,12 +182,12 @@ def run(
   put: Callable[[trajectory.Rollout], bool],
   fail: Callable[[BaseException], None],
 ) -> None:
-  """An actor thread's body: puts rollouts until `put` says that it is closed.
+  """Runs the body of an actor thread: puts rollouts until `put` returns False.
 
   Args:
     make_rollouts: makes the actor's iterator, in this thread.
-    put: takes a rollout; False once nobody wants more.
-    fail: is told of any exception, which ends the actor.
+    put: accepts a rollout; returns False if the actor should stop.
+    fail: called with any exception, which also ends the actor.
   """
   try:
     for rollout in make_rollouts():
@@ -195,13 +204,14 @@ def _resume(env: Any, carry: Carry | None) -> Carry | None:
 
 
 def _state(env: Any, key: Array, carry: Carry) -> ActorState:
-  """Without the environments' state the rest of the carry would be a lie."""
+  """Returns the actor's state, without a carry if `env` cannot save its own."""
   env_state = env.get_state()
+  # Reset environments do not match the row, core state and totals of a carry.
   if env_state is None:
     return ActorState(key, None)
   return ActorState(key, carry._replace(env_state=env_state))
 
 
 def _num_transitions(timesteps: list[dm_env.TimeStep]) -> int:
-  """Counts agent steps; where an episode begins, the action was ignored."""
+  """Counts agent steps; steps to a FIRST timestep ignored their action."""
   return int(sum(np.sum(~trajectory.is_first(t)) for t in timesteps))

@@ -1,7 +1,7 @@
 """The agent: pure functions made from a network and a distribution.
 
-The actor calls `step`, the learner calls `unroll`; both are the same network,
-so what the learner recomputes is what the actor did.
+The actor calls `step`, the learner calls `unroll`. Both use the same network:
+with the same parameters, the learner recomputes the actor's outputs.
 """
 
 from collections.abc import Callable
@@ -20,24 +20,26 @@ from agents.networks import torsos
 
 Array = jax.Array
 
-MIN_PIXELS = 20  # Less, and nothing is left after the shallow torso's strides.
+# The smallest height and width for which the output of the shallow torso's
+# convolutions is not empty.
+MIN_PIXELS = 20
 
 
 class ActorOutput(NamedTuple):
-  """What the actor needs from one step."""
+  """The outputs of one step of the agent for the actor."""
 
-  action: Any  # [B]: drawn from mu(.|x).
+  action: Any  # [B]: sampled from mu(.|x), or its mode in `greedy_step`.
   log_prob: Array  # [B]: log mu(action|x).
 
 
 class Agent(NamedTuple):
-  """Pure functions; `params` and core states are pytrees."""
+  """An agent as pure functions; `params` and core states are pytrees."""
 
   init: Callable[[Array], Any]  # key -> params
   initial_state: Callable[[int], Any]  # batch size -> core_state [B, ...]
   # (params, key, row [B], core_state) -> (ActorOutput, core_state)
   step: Callable[..., tuple[ActorOutput, Any]]
-  # The same, but the action is the most likely one.
+  # The same as `step`, with the most likely action.
   greedy_step: Callable[..., tuple[ActorOutput, Any]]
   # (params, rows [T, B], core_state) -> NetworkOutput [T, B]
   unroll: Callable[..., network_lib.NetworkOutput]
@@ -53,21 +55,21 @@ def make_agent(
   num_stacked: int = 1,
   compute_dtype: Any = jnp.float32,
 ) -> Agent:
-  """An agent for an environment's specs.
+  """Makes an agent for an environment's specs.
 
   Args:
     observation_spec: a pytree of specs of one observation, without a batch
       axis.
-    action_spec: of one action.
-    torso: 'shallow', 'deep' or 'mlp', or a torso of your own.
-    use_lstm: whether there is a recurrent core.
-    num_stacked: how many of its last observations the torso sees at once, which
-      must then be images; see `frame_stack`.
-    compute_dtype: of the layers of torso and core; see `network`.
+    action_spec: the spec of one action.
+    torso: 'shallow', 'deep' or 'mlp', or a custom torso.
+    use_lstm: whether the network has a recurrent core.
+    num_stacked: number of latest observations that the torso sees at once. If
+      above 1, each observation must be a single image; see `frame_stack`.
+    compute_dtype: dtype of the layers of torso and core; see `network`.
 
   Raises:
-    ValueError: if there is no such torso, it does not fit the observation, or
-      the action space is not discrete.
+    ValueError: if the torso is unknown or does not fit the observation, if the
+      action space is not discrete, or if the observation cannot be stacked.
   """
   if not isinstance(action_spec, dm_env.specs.DiscreteArray):
     raise ValueError(
@@ -85,7 +87,8 @@ def make_agent(
   if num_stacked > 1:
     if not isinstance(observation_spec, dm_env.specs.Array):
       raise ValueError(
-        f'Only single images are stacked, no {observation_spec}.'
+        'Frame stacking needs a single image as observation, '
+        f'got {observation_spec}.'
       )
     network = frame_stack.wrap(network, observation_spec, num_stacked)
 
@@ -117,26 +120,32 @@ def make_agent(
 
 
 def make_torso(name: str, observation_spec: Any) -> torsos.Torso:
-  """The torso called `name`, or a ValueError that says why not."""
+  """Returns the torso called `name`, for observations of the spec.
+
+  Raises:
+    ValueError: if the torso is unknown, or needs one image of at least
+      `MIN_PIXELS` and the observation is not.
+  """
   if name == 'mlp':
     return torsos.mlp_torso(_without_instruction(observation_spec))
   images = {'shallow': torsos.shallow_torso, 'deep': torsos.deep_torso}
   if name not in images:
-    raise ValueError(
-      f'Unknown torso {name!r}: there are shallow, deep and mlp.'
-    )
+    raise ValueError(f'Unknown torso {name!r}: expected shallow, deep or mlp.')
   specs = jax.tree.leaves(_without_instruction(observation_spec))
   if len(specs) != 1 or not is_image(specs[0]):
     raise ValueError(
       f'The {name} torso needs one image of at least '
       f'{MIN_PIXELS}x{MIN_PIXELS} pixels, [H, W, C]; '
-      f'the environment gives {observation_spec}. The mlp torso takes any.'
+      f'got {observation_spec}. The mlp torso accepts any observation.'
     )
   return images[name]
 
 
 def is_image(spec: dm_env.specs.Array) -> bool:
-  """Whether the convolutional torsos can read it: `[H, W, C]`, large enough."""
+  """Returns whether the spec is an image that the convolutional torsos accept.
+
+  The shape must be `[H, W, C]` with H and W at least `MIN_PIXELS`.
+  """
   return len(spec.shape) == 3 and min(spec.shape[:2]) >= MIN_PIXELS
 
 

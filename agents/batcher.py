@@ -1,6 +1,7 @@
-"""Batches for the learner: rollouts side by side, placed while it learns.
+"""The batcher: joins rollouts into batches and prefetches them for the learner.
 
-Rollouts lie on the device that acts; nothing here comes back to the host.
+Rollouts are on the device that acts; no function here copies their trajectories
+to the host.
 """
 
 from collections.abc import Callable
@@ -20,16 +21,18 @@ from agents import trajectory
 
 
 class Batch(NamedTuple):
-  """One update's worth of rollouts, and what to log about them."""
+  """The rollouts of one update, with statistics for the log."""
 
   # rows [D, T+1, B/D, ...], core_state [D, B/D, ...]
   trajectory: trajectory.Trajectory
-  num_transitions: int  # Agent steps in it, resets not counted.
-  versions: np.ndarray  # [number of rollouts]: of the parameters that acted.
-  actors: dict[int, Any]  # By actor_id: its state after its last rollout here.
-  wait_seconds: float  # Of the actors for the learner, added up.
-  episode_returns: np.ndarray  # [number of episodes that ended in it]
-  episode_lengths: np.ndarray  # [same]
+  num_transitions: int  # Agent steps in new rollouts, without resets.
+  # [number of new rollouts]: versions of the parameters that acted.
+  versions: np.ndarray
+  # actor_id -> `actor.ActorState` after the actor's last rollout in the batch.
+  actors: dict[int, Any]
+  wait_seconds: float  # Sum of `Rollout.wait_seconds`.
+  episode_returns: np.ndarray  # [number of episodes that ended]
+  episode_lengths: np.ndarray  # [number of episodes that ended]
 
 
 def batches(
@@ -38,13 +41,13 @@ def batches(
   num_devices: int,
   replay_buffer: replay.ReplayBuffer | None = None,
 ) -> Iterator[Batch]:
-  """Yields batches of what `get` gives until it gives None.
+  """Yields batches of the rollouts from `get`, until `get` returns None.
 
   Args:
-    get: waits for the next rollout.
-    rollouts_per_batch: how many of a batch's rollouts are new.
-    num_devices: how many devices share a batch.
-    replay_buffer: gives the unrolls that a batch replays; None: it has none.
+    get: waits for the next rollout and returns it.
+    rollouts_per_batch: number of new rollouts in a batch.
+    num_devices: number of devices that share a batch.
+    replay_buffer: samples the replayed unrolls of a batch. None: no replay.
   """
   while True:
     rollouts = []
@@ -65,7 +68,7 @@ def stack(
   num_devices: int,
   replayed: Sequence[trajectory.Trajectory] = (),
 ) -> Batch:
-  """Joins the environments of several rollouts, and shards them over devices.
+  """Joins the unrolls of several rollouts and splits them over devices.
 
   Replayed unrolls are added to the trajectory only; episode statistics and
   counters cover new unrolls.
@@ -89,7 +92,7 @@ def stack(
 def shard(
   trajectories: Sequence[trajectory.Trajectory], num_devices: int
 ) -> trajectory.Trajectory:
-  """Lays trajectories side by side, and shards them over devices: `[D, ...]`.
+  """Joins trajectories and splits them over devices; leaves are `[D, ...]`.
 
   Raises:
     ValueError: if the number of environments does not divide over the devices.
@@ -107,12 +110,14 @@ def prefetch(
   place: Callable[[Batch], Batch],
   wake: Callable[[], None],
 ) -> Iterator[Batch]:
-  """Yields `place(item)`, taking and placing the next one in the meantime.
+  """Yields `place(item)` for each item, prepared in a background thread.
+
+  The next item is fetched and placed while the consumer uses the current one.
 
   Args:
-    items: taken in another thread.
-    place: applied there.
-    wake: called when the consumer stops, for whatever reason: it ends a wait
+    items: iterated in the background thread.
+    place: called in the background thread.
+    wake: called when the consumer stops, for any reason. It must end a wait
       inside `items`, so that the thread can be joined.
   """
 
@@ -122,9 +127,9 @@ def prefetch(
 
   with futures.ThreadPoolExecutor(1, 'prefetch') as executor:
     try:
-      coming = executor.submit(placed_next)
-      while (item := coming.result()) is not None:
-        coming = executor.submit(placed_next)
+      pending = executor.submit(placed_next)
+      while (item := pending.result()) is not None:
+        pending = executor.submit(placed_next)
         yield item
     finally:
       wake()

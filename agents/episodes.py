@@ -1,4 +1,4 @@
-"""Returns and lengths of whole episodes, counted from what the actors see."""
+"""Returns and lengths of whole episodes, accumulated from timesteps."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from agents import trajectory
 
 
 class Totals(NamedTuple):
-  """What the running episode of each environment has come to."""
+  """Return and length so far of each environment's running episode."""
 
-  returns: np.ndarray  # [B] float64: rewards so far, unclipped.
+  returns: np.ndarray  # [B] float64: sums of unclipped rewards so far.
   lengths: np.ndarray  # [B] int64: agent steps so far.
 
 
 def zero_totals(num_envs: int) -> Totals:
-  """Before the first step."""
+  """Returns the totals before the first step."""
   return Totals(np.zeros([num_envs]), np.zeros([num_envs], np.int64))
 
 
@@ -25,11 +25,11 @@ def accumulate(
   totals: Totals,
   timesteps: Iterable[dm_env.TimeStep],
 ) -> tuple[Totals, np.ndarray, np.ndarray]:
-  """Adds the timesteps `[B]` that steps have led to, one after the other.
+  """Adds timesteps `[B]`, in order of time, to the running totals.
 
   Returns:
-    The new totals, and returns and lengths of the episodes that ended, in
-    order.
+    The new totals, and the returns and lengths of the episodes that ended, in
+    order of time, each `[number of episodes that ended]`.
   """
   returns, lengths = totals
   ended_returns, ended_lengths = [], []

@@ -1,8 +1,8 @@
-"""Evaluation: whole episodes, of which none counts for being short.
+"""The evaluator: plays whole episodes without a bias towards short ones.
 
-Of a batch of environments, the first N episodes to end are the short ones. So
-each environment has a quota instead, and its first episodes count, however long
-they are.
+In a batch of environments, the first N episodes to end are biased towards short
+episodes. Instead, each environment has a quota: its first episodes count,
+however long they are.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ from agents import trajectory
 
 
 class Episodes(NamedTuple):
-  """Whole episodes: those of environment 0 in order, then those of the next."""
+  """Whole episodes, ordered by environment and then by time."""
 
-  returns: np.ndarray  # [N] float64: sums of the environments' own rewards.
+  returns: np.ndarray  # [N] float64: sums of the environments' rewards.
   lengths: np.ndarray  # [N] int64, in agent steps.
 
 
@@ -36,18 +36,18 @@ def play(
   num_episodes: int,
   watch: Callable[[dm_env.TimeStep], bool] | None = None,
 ) -> Episodes:
-  """Plays N episodes, the same number in every environment or one more.
+  """Plays N episodes, spread evenly over the environments.
 
   Args:
     env: an `envs.environment.Environment`.
     act: from `actor.make_act`.
-    params: the agent's.
-    core_state: the agent's initial state for this many environments.
-    key: decides the actions.
-    num_episodes: N; with fewer than there are environments, the last of them
-      play for nothing.
-    watch: is shown every timestep `[B]`, from that of the reset on; while it
-      answers True the play goes on, though nothing more may count.
+    params: the agent's parameters.
+    core_state: the agent's initial state, `[B, ...]`.
+    key: PRNG key for the actions.
+    num_episodes: N. If N is below the number of environments, the episodes of
+      the last environments are not counted.
+    watch: called with every timestep `[B]`, beginning with that of the reset.
+      While it returns True, play continues even if all N episodes have ended.
   """
   quotas = _quotas(num_episodes, env.num_envs)
   ended = [[] for _ in quotas]
@@ -58,12 +58,12 @@ def play(
         ended[i].append((totals.returns[i], totals.lengths[i]))
     if not watching and sum(map(len, ended)) == num_episodes:
       break
-  returns, lengths = zip(*(episode for its in ended for episode in its))
+  returns, lengths = zip(*(episode for by_env in ended for episode in by_env))
   return Episodes(np.array(returns), np.array(lengths))
 
 
 def _quotas(num_episodes: int, num_envs: int) -> np.ndarray:
-  """N spread evenly over the environments, `[B]`."""
+  """Spreads N episodes evenly over the environments, `[B]`."""
   return num_episodes // num_envs + (
     np.arange(num_envs) < num_episodes % num_envs
   )
@@ -72,7 +72,7 @@ def _quotas(num_episodes: int, num_envs: int) -> np.ndarray:
 def _arrivals(
   env: Any, act: Callable[..., Any], params: Any, core_state: Any, key: Any
 ) -> Iterator[tuple[dm_env.TimeStep, episodes.Totals]]:
-  """Plays for ever; each timestep `[B]`, and what the episodes come to then."""
+  """Plays without end; yields each timestep `[B]` and the totals after it."""
   timestep, totals = env.reset(), episodes.zero_totals(env.num_envs)
   row = trajectory.first_row(timestep)
   row, core_state, key = actor.put_like(params, (row, core_state, key))

@@ -1,4 +1,4 @@
-"""Gradients of a batch in parts: exact, since the loss is a sum."""
+"""Gradient accumulation; it is exact because the loss is a sum over unrolls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,27 +19,27 @@ def accumulate(
 
   Args:
     gradient: (params, trajectory) -> a pytree of sums over its unrolls.
-    params: handed on.
+    params: passed to `gradient`.
     trajectory: rows `[T+1, B, ...]`, core_state `[B, ...]`.
-    unrolls_per_pass: None: all at once.
+    unrolls_per_pass: number of unrolls in a part. None: all B at once.
 
   Raises:
-    ValueError: if `unrolls_per_pass` does not divide B.
+    ValueError: if `unrolls_per_pass` is below B and does not divide it.
   """
   batch_size = trajectory.rows.action.shape[1]
   if unrolls_per_pass is None or unrolls_per_pass >= batch_size:
     return gradient(params, trajectory)
   if batch_size % unrolls_per_pass:
     raise ValueError(
-      f'{unrolls_per_pass} unrolls a pass do not divide a '
-      f"device's batch of {batch_size}."
+      f'unrolls_per_pass={unrolls_per_pass} does not divide the '
+      f'{batch_size} unrolls of a device.'
     )
 
   def part(start):
-    def cut(axis, x):
+    def slice_unrolls(axis, x):
       return jax.lax.dynamic_slice_in_dim(x, start, unrolls_per_pass, axis)
 
-    return trajectory_lib.map_unrolls(cut, trajectory)
+    return trajectory_lib.map_unrolls(slice_unrolls, trajectory)
 
   def add(sums, start):
     return jax.tree.map(jnp.add, sums, gradient(params, part(start))), None

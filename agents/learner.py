@@ -1,8 +1,8 @@
-"""The learner: one update function, and the loop that feeds it.
+"""The learner: one update function, and the loop that calls it.
 
-`make_update` gives a pure function that does not know how it is parallelised:
-its only trace of the devices are sums over `axis_name`. `parallelize` puts it
-under `jax.pmap`; tests put it under `jax.vmap`.
+`make_update` returns a pure function that does not depend on how it is
+parallelised, except for a `jax.lax.psum` over `axis_name`. `parallelize` maps
+it with `jax.pmap`, `on_one_device` with `jax.vmap`.
 """
 
 from collections.abc import Callable
@@ -27,27 +27,28 @@ Array = jax.Array
 Metrics = dict[str, Any]
 
 AXIS = 'learners'
-# The metrics that are finite as long as an update is.
+# An update counts as finite if all of these metrics are finite.
 NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')
 
 
 class TrainState(NamedTuple):
-  """What learning changes, the same on every device."""
+  """The state that an update changes, the same on every device."""
 
   params: Any
   opt_state: optax.OptState
 
 
 class Progress(NamedTuple):
-  """One update, as the loop reports it."""
+  """The result of one update in `learn`."""
 
   train_state: TrainState
-  num_updates: int  # This one included.
-  num_frames: int  # Environment frames learnt from so far.
-  learning_rate: float  # Of this update.
-  policy_lags: np.ndarray  # [number of rollouts]: updates since they acted.
-  wait_seconds: float  # Of the learner for this update's batch.
-  metrics: Metrics  # Still on the device.
+  num_updates: int  # Updates so far, including this one.
+  num_frames: int  # Environment frames in all batches so far.
+  learning_rate: float  # Learning rate of this update.
+  # [number of new rollouts]: updates between acting and learning.
+  policy_lags: np.ndarray
+  wait_seconds: float  # Time that the learner waited for the batch.
+  metrics: Metrics  # On the device; reading them waits for the update.
   batch: batcher.Batch
 
 
@@ -61,30 +62,31 @@ def make_update(
   unrolls_per_pass: int | None = None,
   axis_name: str = AXIS,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-  """Makes `update(train_state, trajectory, learning_rate)`.
+  """Makes the pure function `update(train_state, trajectory, learning_rate)`.
 
-  The gradient is that of the loss summed over the whole global batch, so it
-  does not depend on how many devices share it; its norm is clipped after the
-  sum.
+  The gradient is that of the loss summed over the global batch. It does not
+  depend on the number of devices. `optimizer` gets the sum over devices, so its
+  gradient clip applies to the global norm.
 
   Args:
-    agent: whose `unroll` and `policy` are trained.
-    optimizer: gives a direction; the step is `-learning_rate * direction`.
-    loss: `vtrace.impala_loss` with its costs and thresholds filled in; gives
-      the loss, summed over a device's batch, and its terms.
+    agent: the agent to train; the update uses its `unroll` and `policy`.
+    optimizer: returns a direction; the step is `-learning_rate * direction`.
+    loss: `vtrace.impala_loss` with costs and thresholds bound. Returns the loss
+      summed over the batch of a device, and its terms.
     discount: gamma.
     clip_rewards: applied to rewards `[T, B]`.
-    unrolls_per_pass: accumulate the gradient over groups of this many unrolls,
-      which is exact, since the loss is a sum. On CPU one unroll at a time stays
-      in the cache. None: all at once.
-    axis_name: of the mapped axis the devices' sums go over.
+    unrolls_per_pass: accumulate the gradient over groups of this many unrolls.
+      This is exact, because the loss is a sum. On CPU, one unroll at a time
+      stays in the cache. None: no gradient accumulation.
+    axis_name: name of the mapped device axis.
 
   Returns:
-    The pure update: trajectories are one device's, rows `[T+1, B, ...]`.
-    Metrics are scalars, summed over all devices; 'off_policy' holds those of
-    `vtrace.off_policy_sums`; 'finite' is 1 if the loss, the gradient and the
-    new parameters are. It raises a ValueError when traced with a B that
-    `unrolls_per_pass` does not divide.
+    The update, which returns (train_state, metrics). Its `trajectory` is that
+    of one device, rows `[T+1, B, ...]`. The metrics are scalars for the global
+    batch, except 'off_policy', the sums of `vtrace.off_policy_sums`. 'finite'
+    is True if the loss and the norms of gradient, step and new parameters are
+    finite. The update raises a ValueError when it is traced with a B above
+    `unrolls_per_pass` that is not a multiple of it.
   """
 
   def loss_and_sums(params, trajectory):
@@ -123,14 +125,17 @@ def loss_arguments(
   discount: float,
   clip_rewards: Callable[[Array], Array],
 ) -> dict[str, Array]:
-  """What the loss is told of a trajectory, by its arguments' names.
+  """Returns the arguments of the loss for a trajectory, by name.
 
   Args:
-    agent: whose `unroll` and `policy` are trained.
-    params: of the target policy.
-    trajectory: rows `[T+1, B, ...]`.
+    agent: the agent whose `unroll` and `policy` are used.
+    params: parameters of the target policy.
+    trajectory: rows `[T+1, B, ...]`, core_state `[B, ...]`.
     discount: gamma.
     clip_rewards: applied to rewards `[T, B]`.
+
+  Returns:
+    Arrays `[T, B]`, except `bootstrap_value`, `[B]`.
   """
   output = agent.unroll(params, trajectory.rows, trajectory.core_state)
   steps = trajectory_lib.transitions(trajectory.rows)
@@ -149,7 +154,10 @@ def loss_arguments(
 
 
 def parallelize(update: Callable[..., Any], devices: Sequence[Any]):
-  """`update` over `devices`: the state whole, trajectories `[D, ...]`."""
+  """Maps `update` over `devices` with `jax.pmap`, data parallel.
+
+  The train state is replicated; trajectories are `[D, ...]`.
+  """
   return jax.pmap(
     update,
     axis_name=AXIS,
@@ -162,8 +170,8 @@ def parallelize(update: Callable[..., Any], devices: Sequence[Any]):
 def on_one_device(update: Callable[..., Any]):
   """Maps `update` as `parallelize` does, but on one device, for debugging.
 
-  Only under `jax.jit` does jax_debug_nans check every call, and then repeat it
-  operation by operation.
+  The caller may compile the result with `jax.jit`. Only under `jax.jit` does
+  jax_debug_nans check every call and re-run it operation by operation.
   """
   return jax.vmap(
     update, in_axes=(None, 0, None), out_axes=None, axis_name=AXIS
@@ -173,7 +181,7 @@ def on_one_device(update: Callable[..., Any]):
 def make_place(
   devices: Sequence[Any],
 ) -> Callable[[batcher.Batch], batcher.Batch]:
-  """Moves a batch's trajectory `[D, ...]` to the devices, a part to each."""
+  """Makes a function that splits a batch's trajectory over the devices."""
 
   def place_batch(batch):
     return batch._replace(trajectory=place(batch.trajectory, devices))
@@ -184,7 +192,7 @@ def make_place(
 def place(
   trajectory: trajectory_lib.Trajectory, devices: Sequence[Any]
 ) -> trajectory_lib.Trajectory:
-  """A trajectory `[D, ...]` on the devices, a part on each."""
+  """Puts a trajectory `[D, ...]` on the D devices, one part on each."""
   return jax.device_put(trajectory, _sharding(devices, AXIS))
 
 
@@ -194,7 +202,7 @@ def init(
   key: Array,
   devices: Sequence[Any],
 ) -> TrainState:
-  """A new state, on all devices."""
+  """Initializes a train state and replicates it on all devices."""
   new = jax.jit(functools.partial(new_state, agent, optimizer))(key)
   return replicate(new, devices)
 
@@ -202,21 +210,22 @@ def init(
 def new_state(
   agent: agent_lib.Agent, optimizer: optax.GradientTransformation, key: Array
 ) -> TrainState:
-  """Before the first update."""
+  """Returns the train state before the first update."""
   params = agent.init(key)
   return TrainState(params, optimizer.init(params))
 
 
 def replicate(train_state: TrainState, devices: Sequence[Any]) -> TrainState:
-  """The state whole on every device, as `parallelize` returns it.
+  """Replicates the state on every device.
 
-  So one compilation of the update serves the first call and all that follow.
+  The sharding is the same as that of the states that `parallelize`'s function
+  returns, so the update compiles only once.
   """
   return jax.device_put(train_state, _sharding(devices))
 
 
 def local_params(train_state: TrainState) -> Any:
-  """The first device's own copy of the parameters, without copying it."""
+  """Returns this host's first replica of the parameters, without a copy."""
   return jax.tree.map(lambda x: x.addressable_data(0), train_state.params)
 
 
@@ -233,21 +242,23 @@ def learn(
   num_updates: int = 0,
   num_frames: int = 0,
 ) -> Iterator[Progress]:
-  """Updates until `total_frames`, and reports each update.
+  """Runs updates until `total_frames` and yields the progress of each.
+
+  Stops earlier if `batches` ends.
 
   Args:
-    train_state: where to begin.
-    batches: already on the devices.
+    train_state: the initial state.
+    batches: batches already on the devices.
     update: from `parallelize`.
-    publish: takes (num_updates, params) after every update, and waits for them:
-      so at most one update is in flight.
-    check: called before every update; raises if there is no use in going on,
-      though batches may be left.
+    publish: called with (num_updates, params) after every update. It waits
+      until the parameters are computed, so at most one update is in flight.
+    check: called before every update. It raises an exception if training must
+      stop even though batches are left.
     learning_rate: environment frames so far -> learning rate.
-    frames_per_step: action repeats.
-    total_frames: where to end.
-    num_updates: made before this call, with those of `train_state`.
-    num_frames: learnt from before this call.
+    frames_per_step: environment frames per agent step (action repeats).
+    total_frames: number of environment frames to stop at.
+    num_updates: number of updates that made `train_state`.
+    num_frames: environment frames before this call.
   """
   while num_frames < total_frames:
     start = time.monotonic()

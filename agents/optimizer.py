@@ -1,4 +1,4 @@
-"""The paper's optimiser: TensorFlow 1's RMSProp, and its schedule."""
+"""The paper's optimiser, TensorFlow 1's RMSProp, and its schedule."""
 
 import optax
 
@@ -9,19 +9,19 @@ def rmsprop(
   epsilon: float,
   max_grad_norm: float | None,
 ) -> optax.GradientTransformation:
-  """The direction to descend in; the caller multiplies by the learning rate.
+  """Returns RMSProp; the caller multiplies its output by -learning_rate.
 
     g  <- g min(1, max_grad_norm / |g|)
     ms <- decay ms + (1 - decay) g^2,   ms_0 = 1
     direction = g / sqrt(ms + epsilon)
 
-  TensorFlow 1 starts the second moment at ones and has epsilon inside the root;
-  with epsilons of 0.01 and 0.1 both matter.
+  The second moment starts at ones and epsilon is inside the square root, as in
+  TensorFlow 1. With an epsilon of 0.01 or 0.1, both choices matter.
 
   Args:
-    decay: of the second moment (table G.1: 0.99).
-    epsilon: inside the square root, as in TensorFlow 1 (table G.1: 0.01).
-    max_grad_norm: clip of the global norm (40 for Atari); None: no clipping.
+    decay: decay of the second moment (table G.1: 0.99).
+    epsilon: added inside the square root (table G.1: 0.01).
+    max_grad_norm: clip of the global norm (40 for Atari). None: no clipping.
   """
   clip = (
     optax.identity()
@@ -37,5 +37,8 @@ def rmsprop(
 
 
 def linear_decay(initial: float, num_frames: int, total_frames: int) -> float:
-  """`initial`, falling linearly to 0 at `total_frames` environment frames."""
+  """Returns `initial`, decayed linearly to 0 at `total_frames`.
+
+  Both `num_frames` and `total_frames` are in environment frames.
+  """
   return initial * max(0.0, 1.0 - num_frames / total_frames)

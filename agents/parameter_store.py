@@ -1,4 +1,4 @@
-"""Where the learner leaves parameters and the actors find them."""
+"""The parameter store: the learner publishes parameters, actors get them."""
 
 from typing import Any
 
@@ -10,35 +10,35 @@ Versions = tuple[tuple[int, Any], ...]  # (version, params), oldest first.
 
 
 class ParameterStore:
-  """Holds the newest (version, params) and some before, by reference.
+  """A store of references to the newest (version, params) and some older ones.
 
-  One writer, many readers. A single reference to all of them is replaced, never
-  changed, so readers need no lock and see a version with exactly its
-  parameters.
+  The store has one writer and many readers. The writer replaces the tuple of
+  all versions and never changes it in place. So readers need no lock and always
+  get a version together with its own parameters.
   """
 
   def __init__(self, older: int = 0):
-    """Keeps `older` versions besides the newest."""
+    """Initializes an empty store for the newest and `older` older versions."""
     self._length = older + 1
     self._versions: Versions = ()
     self._closed = False
 
   def publish(self, version: int, params: Any) -> None:
-    """Makes `params` the newest, once they are computed.
+    """Waits until `params` are computed, then stores them as the newest.
 
-    An actor's step that had to wait for its parameters would hold up every
-    other computation on its device; so they are waited for here, by the writer.
+    The writer waits, because an actor's step that waits for its parameters
+    would block all other computations on its device.
     """
     newest = version, jax.block_until_ready(params)
     self._versions = (*self._versions, newest)[-self._length :]
 
   @property
   def versions(self) -> Versions:
-    """All that is held."""
+    """All stored (version, params), oldest first."""
     return self._versions
 
   def get(self) -> tuple[int, Any]:
-    """The newest (version, params).
+    """Returns the newest (version, params).
 
     Raises:
       RuntimeError: if nothing has been published yet.
@@ -50,11 +50,13 @@ class ParameterStore:
   def wait_for(
     self, version: int, *, timeout_seconds: float
   ) -> tuple[int, Any] | None:
-    """(version, params) of exactly this version; None once closed.
+    """Waits for exactly this version; returns (version, params).
+
+    Returns None if the store is closed.
 
     Raises:
-      RuntimeError: if the version is no longer held.
-      polling.Timeout: if it was not published in time.
+      RuntimeError: if the version is no longer stored.
+      polling.Timeout: if the version was not published in time.
     """
     found = polling.wait(
       lambda: self._find(version),
@@ -65,12 +67,14 @@ class ParameterStore:
     return found and found[0]
 
   def close(self) -> None:
-    """Wakes those who wait."""
+    """Ends all waits: from now on `wait_for` returns None."""
     self._closed = True
 
   def _find(self, version: int) -> tuple[bool, Any]:
     versions = self._versions
     if versions and version < versions[0][0]:
-      raise RuntimeError(f'The parameters of update {version} are gone.')
-    found = [held for held in versions if held[0] == version]
+      raise RuntimeError(
+        f'The parameters of update {version} are no longer stored.'
+      )
+    found = [stored for stored in versions if stored[0] == version]
     return bool(found), found[0] if found else None

@@ -1,13 +1,13 @@
-"""Waits between threads that need no lock, and always end."""
+"""Polling: waits between threads, without a lock and with a deadline."""
 
 from collections.abc import Callable
 import time
 from typing import Any
 
-# Between two looks: a tenth of the wait so far, within these bounds. Every
-# look takes Python's lock from those who work.
-_LEAST_NAP_SECONDS = 2e-4
-_LONGEST_NAP_SECONDS = 2e-3
+# Bounds of the sleep between two attempts, which is a tenth of the wait so far.
+# Every attempt takes the GIL from the threads that work.
+_MIN_SLEEP_SECONDS = 2e-4
+_MAX_SLEEP_SECONDS = 2e-3
 
 
 class Timeout(Exception):
@@ -21,16 +21,19 @@ def wait(
   timeout_seconds: float,
   what: str,
 ) -> tuple[Any] | None:
-  """`(result,)` of the first attempt that succeeds, or None once closed.
+  """Polls `attempt` until it succeeds, `closed()` is true or time is up.
 
   Args:
-    attempt: () -> (whether it succeeded, result).
-    closed: whether there is nothing to wait for any more.
-    timeout_seconds: the deadline.
-    what: begins the sentence about it: who waited for whom.
+    attempt: () -> (whether the attempt succeeded, result).
+    closed: returns whether to stop waiting; called before every attempt.
+    timeout_seconds: the deadline, from the call on.
+    what: start of the error message: which thread waited for what.
+
+  Returns:
+    `(result,)` of the first successful attempt, or None if closed.
 
   Raises:
-    Timeout: after the deadline.
+    Timeout: if an attempt fails after the deadline.
   """
   start = time.monotonic()
   while not closed():
@@ -40,5 +43,5 @@ def wait(
     waited = time.monotonic() - start
     if waited > timeout_seconds:
       raise Timeout(f'{what} for {timeout_seconds:g} seconds.')
-    time.sleep(max(_LEAST_NAP_SECONDS, min(waited / 10, _LONGEST_NAP_SECONDS)))
+    time.sleep(max(_MIN_SLEEP_SECONDS, min(waited / 10, _MAX_SLEEP_SECONDS)))
   return None

@@ -1,10 +1,10 @@
-"""The replay buffer: the last unrolls, sampled again for later batches.
+"""The replay buffer: samples unrolls of recent rollouts for later batches.
 
-Section 5.2.2: uniformly, first in first out.
+Sampling is uniform, removal is first in, first out (section 5.2.2).
 
-Nothing is copied: a rollout's arrays are never written again, so the buffer
-holds them where they lie. What is sampled for a batch follows from a seed, the
-batch's number and the contents alone.
+The buffer holds references to the rollouts' arrays, without copies, because
+these arrays are never overwritten. The sample for a batch is a deterministic
+function of the seed, the number of the batch and the contents of the buffer.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,41 @@ import numpy as np
 
 from agents import trajectory
 
-Contents = tuple[trajectory.Trajectory, ...]  # Of whole rollouts, oldest first.
+Contents = tuple[trajectory.Trajectory, ...]  # Whole rollouts, oldest first.
 
-# How many contents a buffer holds: those after the last update that has ended,
-# after the one that is running, and after the batch prefetched meanwhile.
+# Number of contents that a buffer holds: those after the last finished update,
+# after the running update and after the prefetched batch.
 _NUM_HELD = 3
 
 
 class Settings(NamedTuple):
-  """How to replay."""
+  """The settings of a replay buffer."""
 
-  num_unrolls: int  # Replayed in each batch.
-  capacity: int  # Unrolls in the buffer, at most.
+  num_unrolls: int  # Number of unrolls replayed in each batch.
+  capacity: int  # Largest number of unrolls in the buffer.
   seed: int
 
 
 class ReplayBuffer:
-  """Contents that change from batch to batch, for two threads without a lock.
+  """A replay buffer for two threads, without a lock.
 
-  The thread that makes batches adds and samples. It is ahead of the learner, so
-  another thread, for a checkpoint, asks for the contents as they were after an
-  update. One reference to all that is held is replaced, never changed.
+  The thread that makes batches adds and samples. It is ahead of the learner.
+  For a checkpoint, another thread therefore gets the contents as they were
+  after a given update. The tuple of held contents is replaced, never changed in
+  place.
   """
 
   def __init__(
     self, settings: Settings, contents: Contents = (), num_updates: int = 0
   ):
-    """Makes a buffer that holds `contents` after `num_updates` updates."""
+    """Initializes a buffer with its contents after `num_updates` updates."""
     self._settings = settings
     self._held = ((num_updates, contents),)  # (number of batches, contents).
 
   def add_and_sample(
     self, new: Sequence[trajectory.Trajectory]
   ) -> trajectory.Trajectory:
-    """Adds the next batch's new rollouts; returns what it replays."""
+    """Adds a batch's new rollouts and samples the unrolls that it replays."""
     number, contents = self._held[-1]
     contents = add(contents, new, self._settings.capacity)
     self._held = (*self._held, (number + 1, contents))[-_NUM_HELD:]
@@ -60,7 +61,7 @@ class ReplayBuffer:
     """Returns the contents as they were after `num_updates` updates.
 
     Raises:
-      RuntimeError: if they are not held, or no longer.
+      RuntimeError: if these contents are not held.
     """
     held = dict(self._held)
     if num_updates not in held:
@@ -73,7 +74,7 @@ class ReplayBuffer:
 def add(
   contents: Contents, new: Sequence[trajectory.Trajectory], capacity: int
 ) -> Contents:
-  """Adds `new`; drops the oldest beyond `capacity` unrolls."""
+  """Adds `new`, then removes the oldest rollouts beyond `capacity` unrolls."""
   contents = (*contents, *new)
   most = capacity // num_unrolls(contents[0])
   return contents[-most:] if most else ()
@@ -93,16 +94,18 @@ def sample(
   if not contents:
     raise ValueError('The replay buffer is empty.')
   rng = np.random.default_rng([settings.seed, number])
-  each = num_unrolls(contents[0])
-  drawn = rng.integers(len(contents) * each, size=settings.num_unrolls)
-  return gather([contents[i // each] for i in drawn], drawn % each)
+  per_rollout = num_unrolls(contents[0])
+  indices = rng.integers(len(contents) * per_rollout, size=settings.num_unrolls)
+  return gather(
+    [contents[i // per_rollout] for i in indices], indices % per_rollout
+  )
 
 
 @jax.jit
 def gather(
   trajectories: Sequence[trajectory.Trajectory], columns: jax.Array
 ) -> trajectory.Trajectory:
-  """Returns unroll `columns[i]` of trajectory i, for all i side by side."""
+  """Gathers unroll `columns[i]` of each trajectory i into one trajectory."""
 
   def stack(axis, *xs):
     unrolls = [jnp.take(x, c, axis) for x, c in zip(xs, columns, strict=True)]
@@ -111,13 +114,13 @@ def gather(
   return trajectory.map_unrolls(stack, *trajectories)
 
 
-def num_unrolls(of: trajectory.Trajectory) -> int:
-  """Returns how many unrolls lie side by side in a trajectory."""
-  return of.rows.action.shape[1]
+def num_unrolls(unrolls: trajectory.Trajectory) -> int:
+  """Returns the number of unrolls in a trajectory."""
+  return unrolls.rows.action.shape[1]
 
 
 def num_bytes(template: trajectory.Trajectory, capacity: int) -> int:
-  """Returns the size of a full buffer of rollouts like `template`."""
+  """Returns the bytes of a full buffer of rollouts shaped like `template`."""
   on_device = jax.eval_shape(lambda x: x, template)
   leaves = jax.tree.leaves(on_device)
   rollouts = capacity // num_unrolls(template)
@@ -125,14 +128,17 @@ def num_bytes(template: trajectory.Trajectory, capacity: int) -> int:
 
 
 def pack(contents: Contents) -> trajectory.Trajectory | tuple[()]:
-  """Stacks the contents on the host: each field is `[rollouts, ...]`."""
+  """Stacks the contents on the host; leaves are `[number of rollouts, ...]`."""
   if not contents:
     return ()
   return jax.tree.map(lambda *xs: np.stack(jax.device_get(xs)), *contents)
 
 
 def unpack(packed: trajectory.Trajectory | tuple[()], device: Any) -> Contents:
-  """Undoes `pack`, on `device`; copies, so that each can be freed by itself."""
+  """Restores packed contents on `device`.
+
+  Each rollout is a copy, so that it can be freed separately.
+  """
   number = len(jax.tree.leaves(packed)[0]) if packed else 0
   return tuple(
     jax.device_put(jax.tree.map(lambda x, i=i: x[i].copy(), packed), device)

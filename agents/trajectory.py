@@ -1,13 +1,13 @@
-"""What flows from the actors to the learner, and its one change of view.
+"""Trajectories: the data that actors send to the learner.
 
 An *unroll* is T steps of one environment. An actor steps B environments at once
-and hands over a *rollout*: B unrolls, and what to log about them.
+and yields a *rollout*: B unrolls, with statistics for the log.
 
-An actor stores *arrival rows*: row t is what is known on arriving at step t,
-that is the timestep together with the action, and its behaviour
-log-probability, that led there. T steps have T+1 rows; the last row is the
-first row of the actor's next rollout. Time is shifted in this file alone:
-`transitions` turns rows into transitions for the loss.
+An actor stores *arrival rows*. Row t holds the data known on arrival at step t:
+the timestep, the action that led to it, and the behaviour log-probability of
+this action. T steps have T+1 rows; the last row is the first row of the actor's
+next rollout. Only this file shifts time: `transitions` turns arrival rows into
+transitions for the loss.
 """
 
 from collections.abc import Callable
@@ -24,51 +24,53 @@ Array = jax.Array
 
 
 class Row(NamedTuple):
-  """Arrival at one step, in a batch of environments."""
+  """An arrival row of a batch of environments."""
 
   # [B, ...]: step_type, reward, discount, observation.
   timestep: dm_env.TimeStep
-  action: Any  # [B] int32: the action that led here.
-  log_prob: Any  # [B] float32: log mu(action), in the state it was taken.
+  action: Any  # [B] int32: the action that led to the timestep.
+  log_prob: Any  # [B] float32: log mu(action|x), x the previous state.
 
 
 class Trajectory(NamedTuple):
-  """Unrolls of a batch of environments, side by side; on the device."""
+  """Unrolls of a batch of environments, on the device."""
 
   rows: Row  # [T+1, B, ...]
-  core_state: Any  # [B, ...]: the core's state on entering row 0.
+  core_state: Any  # [B, ...]: core state on entering row 0.
 
 
 class Rollout(NamedTuple):
-  """What an actor hands over."""
+  """A trajectory of one actor, with statistics and the actor's state."""
 
   trajectory: Trajectory
   actor_id: int
-  version: int  # Updates that had made the parameters it acted on.
-  state: Any  # `actor.ActorState` after it: the actor can go on from there.
-  wait_seconds: float  # Between the actor's rollout before and this one.
-  num_transitions: int  # Agent steps in it, resets not counted.
-  episode_returns: np.ndarray  # [number of episodes that ended in it]
-  episode_lengths: np.ndarray  # [same], in agent steps.
+  version: int  # Number of updates that made the parameters it acted on.
+  state: Any  # `actor.ActorState` after the rollout, to continue from.
+  # Time from the end of the actor's previous rollout to the start of this one:
+  # waiting for a queue slot and for parameters.
+  wait_seconds: float
+  num_transitions: int  # Agent steps, without resets.
+  episode_returns: np.ndarray  # [number of episodes that ended]
+  episode_lengths: np.ndarray  # [number of episodes that ended], agent steps.
 
 
 class Transitions(NamedTuple):
-  """Step t of an unroll: in x_t, a_t gave r_t and led to x_{t+1}."""
+  """Transitions of an unroll: a_t in x_t gives r_t and leads to x_{t+1}."""
 
   actions: Array  # [T, B]: a_t.
   behaviour_log_probs: Array  # [T, B]: log mu(a_t|x_t).
   rewards: Array  # [T, B]: r_t, unclipped.
-  discounts: Array  # [T, B]: the environment's own, 0 at termination, else 1.
-  mask: Array  # [T, B] bool: False where the environment ignored a_t to reset.
+  discounts: Array  # [T, B]: from the environment; 0 at termination, else 1.
+  mask: Array  # [T, B] bool: False where the environment ignored a_t and reset.
 
 
 def is_first(timestep: dm_env.TimeStep) -> Array:
-  """Where an episode begins: what came before is forgotten."""
+  """Returns whether each timestep is the first of an episode."""
   return timestep.step_type == dm_env.StepType.FIRST
 
 
 def first_row(timestep: dm_env.TimeStep) -> Row:
-  """The row of a reset, which no action led to."""
+  """Returns the arrival row `[B]` of a reset, with an action of 0."""
   num_envs = len(timestep.step_type)
   return Row(
     timestep=timestep,
@@ -78,7 +80,7 @@ def first_row(timestep: dm_env.TimeStep) -> Row:
 
 
 def zero_rows(observation_spec: Any, num_rows: int, num_envs: int) -> Row:
-  """Rows `[num_rows, num_envs, ...]` of zeros, in the shapes of real ones."""
+  """Returns placeholder rows `[num_rows, num_envs, ...]`."""
   shape = num_rows, num_envs
   timestep = dm_env.TimeStep(
     step_type=np.zeros(shape, np.int32),
@@ -92,16 +94,17 @@ def zero_rows(observation_spec: Any, num_rows: int, num_envs: int) -> Row:
 
 
 def arrivals(xs: Any) -> Any:
-  """Of rows `[T+1, ...]` those that a step led to, `[T, ...]`."""
+  """Returns rows 1 to T, `[T, ...]`, of rows `[T+1, ...]`."""
   return jax.tree.map(lambda x: x[1:], xs)
 
 
 def transitions(rows: Row) -> Transitions:
   """Turns T+1 arrival rows `[T+1, B]` into T transitions `[T, B]`.
 
-  What arrives with row t+1 is the outcome of step t. A row that is the first of
-  an episode was not led to by its action: that transition, from the last
-  observation of one episode to the first of the next, is masked.
+  Row t+1 holds the action, reward and discount of step t. If row t+1 is the
+  first of an episode, the environment ignored its action and reset. This
+  transition, from the last observation of one episode to the first of the next,
+  is masked.
   """
   timestep, actions, log_probs = arrivals(
     rows._replace(timestep=rows.timestep._replace(observation=()))
@@ -120,8 +123,8 @@ def map_unrolls(
 ) -> Trajectory:
   """Applies `function(axis, *leaves)` to the leaves of trajectories.
 
-  Unrolls lie side by side along `axis`: 1 in rows `[T+1, B, ...]`, 0 in the
-  core state `[B, ...]`. Nothing else needs to know that.
+  `axis` is the batch axis of the unrolls: 1 in rows `[T+1, B, ...]`, 0 in the
+  core state `[B, ...]`. Only this function encodes that convention.
   """
 
   def map_leaves(axis, *trees):
@@ -134,5 +137,5 @@ def map_unrolls(
 
 
 def split_bootstrap(xs: Array) -> tuple[Array, Array]:
-  """What belongs to x_0..x_{T-1}, `[T, ...]`, and to x_T, `[...]`."""
+  """Splits `[T+1, ...]` into x_0..x_{T-1}, `[T, ...]`, and x_T, `[...]`."""
   return xs[:-1], xs[-1]

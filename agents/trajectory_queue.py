@@ -1,10 +1,12 @@
 """A lock-free queue from many actors to one learner: one ring per actor.
 
-Every ring has one writer and one reader, and each of its two counters has one
-owner, so no lock is needed: the writer fills a slot before it advances its
-counter, and the reader empties one before it advances its own. The learner
-reads the rings in turn. That makes the order deterministic, weighs actors
-equally however long their episodes are, and bounds the policy lag.
+Every ring has one writer and one reader. It needs no lock, because each of its
+two counters is changed by one thread only: the writer fills a slot before it
+advances its counter, and the reader empties a slot before it advances its own.
+
+The learner reads the rings round-robin. The order is therefore deterministic,
+all actors have equal weight, however long their episodes are, and the policy
+lag is bounded.
 """
 
 from typing import Any
@@ -17,14 +19,14 @@ class Ring:
 
   def __init__(self, capacity: int):
     self._slots: list[Any] = [None] * capacity
-    self._written = 0  # Advanced by the writer alone.
-    self._read = 0  # Advanced by the reader alone.
+    self._written = 0  # Advanced only by the writer.
+    self._read = 0  # Advanced only by the reader.
 
   def __len__(self) -> int:
     return self._written - self._read
 
   def try_put(self, item: Any) -> bool:
-    """Stores `item`, or gives False if the ring is full."""
+    """Stores `item` and returns True, or returns False if the ring is full."""
     if len(self) == len(self._slots):
       return False
     self._slots[self._written % len(self._slots)] = item
@@ -32,7 +34,7 @@ class Ring:
     return True
 
   def try_get(self) -> tuple[bool, Any]:
-    """(True, the oldest item), or (False, None) if the ring is empty."""
+    """Takes the oldest item: (True, item), or (False, None) if empty."""
     if not len(self):
       return False, None
     slot = self._read % len(self._slots)
@@ -42,7 +44,7 @@ class Ring:
 
 
 class TrajectoryQueue:
-  """Rings of `capacity` items, one per actor, read in turn."""
+  """A queue of one ring per actor, read round-robin."""
 
   def __init__(
     self,
@@ -51,31 +53,45 @@ class TrajectoryQueue:
     timeout_seconds: float,
     turn: int = 0,
   ):
-    """Actor `turn` is read first; an actor waits twice as long at most."""
+    """Initializes empty rings.
+
+    Args:
+      num_actors: number of rings.
+      capacity: items per ring.
+      timeout_seconds: timeout of `get`. That of `put` is twice as long.
+      turn: the actor whose ring is read first.
+    """
     self._rings = [Ring(capacity) for _ in range(num_actors)]
     self._timeout_seconds = timeout_seconds
-    self._turn = turn  # The ring to read next; the reader's.
+    self._turn = turn  # The ring to read next; changed only by the reader.
     self._closed = False
     self._error: tuple[int, BaseException] | None = None
 
   def put(self, actor_id: int, item: Any) -> bool:
-    """Waits for a slot in this actor's ring; False if the queue is closed."""
+    """Waits for a slot in this actor's ring and stores `item` there.
+
+    Returns False if the queue is closed.
+
+    Raises:
+      polling.Timeout: if no slot became free in time.
+    """
     ring = self._rings[actor_id]
     put = polling.wait(
       lambda: (ring.try_put(item), True),
       lambda: self._closed,
-      # The learner gives up first: it knows for whom it waits.
+      # The learner must time out first: its message names the slow actor.
       timeout_seconds=2 * self._timeout_seconds,
       what=f'Actor {actor_id} waited for the learner',
     )
     return put is not None
 
   def get(self) -> Any:
-    """Waits for the next actor's next item; None if the queue is closed.
+    """Waits for the next actor's next item; returns None if closed.
 
     Raises:
-      RuntimeError: from an actor's exception, as soon as it has failed.
-      polling.Timeout: if the actor gave nothing in time, or waited too long.
+      RuntimeError: if any actor failed; its exception is the cause.
+      polling.Timeout: if the next actor put no item in time, or if an actor
+        failed with a Timeout.
     """
     ring = self._rings[self._turn]
     taken = polling.wait(
@@ -91,9 +107,9 @@ class TrajectoryQueue:
     return taken[0]
 
   def raise_if_failed(self) -> None:
-    """Raises a RuntimeError from an actor's exception, if one has died.
+    """Raises a RuntimeError from an actor's exception, if an actor failed.
 
-    An actor's own `Timeout` stays one.
+    If the exception is a `polling.Timeout`, raises a `polling.Timeout` instead.
     """
     if self._error is not None:
       actor_id, error = self._error
@@ -102,11 +118,11 @@ class TrajectoryQueue:
       raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
 
   def close(self) -> None:
-    """Wakes everybody: from now on `put` gives False and `get` None."""
+    """Ends all waits: from now on `put` returns False and `get` None."""
     self._closed = True
 
   def fail(self, actor_id: int, error: BaseException) -> None:
-    """Closes the queue because an actor died; `get` raises its error."""
+    """Closes the queue because an actor failed; `get` raises from its error."""
     if self._error is None:
       self._error = actor_id, error
     self.close()

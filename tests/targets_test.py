@@ -1,4 +1,4 @@
-"""V-trace against equation 1, by identities, and against a second witness."""
+"""Tests of the V-trace targets: equation 1, identities and rlax."""
 
 import functools
 import itertools
@@ -16,8 +16,8 @@ import rlax
 from tests import reference
 import vtrace
 
-# Importance weights are drawn from WEIGHTS, so that thresholds stand below, at
-# and above them.
+# Importance weights are sampled from WEIGHTS. Thresholds are below, at and
+# above them.
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 THRESHOLDS = (0.1, 1.0, 2.0, 10.0, None)
 LAMBDAS = (0.0, 0.9, 1.0)
@@ -53,7 +53,7 @@ def all_settings():
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-def test_equals_equation_1_for_every_combination_jitted(shape):
+def test_jitted_targets_equal_equation_1_for_all_settings(shape):
   inputs = make_inputs(shape)
   for combination in all_settings():
     expected = reference.vtrace(*inputs, **combination)
@@ -65,8 +65,8 @@ def test_equals_equation_1_for_every_combination_jitted(shape):
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-def test_equals_equation_1_for_every_combination_not_jitted(shape):
-  # Slow: each shape has 27 of the 375 combinations, all different.
+def test_targets_equal_equation_1_without_jit(shape):
+  # Without jit it is slow: every shape tests 27 other settings of the 375.
   inputs = make_inputs(shape, seed=1)
   first = SHAPES.index(shape)
   for combination in itertools.islice(all_settings(), first, None, 14):
@@ -84,7 +84,7 @@ def floats(shape, low, high):
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), settings_index=st.integers(0, 374))
-def test_equals_equation_1_on_generated_inputs(data, settings_index):
+def test_targets_equal_equation_1_on_generated_inputs(data, settings_index):
   shape = (5, 3)
   inputs = tuple(
     data.draw(floats(s, low, high))
@@ -105,8 +105,10 @@ def test_equals_equation_1_on_generated_inputs(data, settings_index):
 
 @pytest.mark.parametrize('lambda_', LAMBDAS)
 @pytest.mark.parametrize('rho_bar', (0.5, 1.0, 3.0))
-def test_agrees_with_rlax_where_both_mean_the_same(lambda_, rho_bar):
-  # rlax fixes c_bar at 1, and bootstraps the advantage otherwise if lambda < 1.
+def test_targets_agree_with_rlax_where_the_definitions_coincide(
+  lambda_, rho_bar
+):
+  # rlax fixes c_bar at 1; its advantage has another bootstrap if lambda < 1.
   log_rhos, discounts, rewards, values, bootstrap = make_inputs((8, 4))
   ours = vtrace.from_importance_weights(
     log_rhos,
@@ -136,7 +138,7 @@ def test_agrees_with_rlax_where_both_mean_the_same(lambda_, rho_bar):
     )
 
 
-def test_on_policy_it_is_the_n_step_return():
+def test_on_policy_targets_are_n_step_returns():
   _, discounts, rewards, values, bootstrap = make_inputs((9, 2))
   actual = vtrace.from_importance_weights(
     np.zeros_like(rewards), discounts, rewards, values, bootstrap
@@ -149,9 +151,10 @@ def test_on_policy_it_is_the_n_step_return():
 
 
 @pytest.mark.parametrize('ending', ('terminated', 'truncated'))
-def test_two_episodes_in_one_unroll_equal_each_alone(ending):
-  # Steps 0..3 and the last observation 4 of one episode, then the reset: the
-  # transition 4 -> 5 weighs nothing; steps 5..8 of the next, bootstrapped.
+def test_two_episodes_in_one_unroll_equal_separate_unrolls(ending):
+  # Steps 0 to 3 and the last observation, 4, belong to the first episode. The
+  # transition 4 -> 5 is the reset, with weight 0. Steps 5 to 8 belong to the
+  # second episode.
   log_rhos, _, rewards, values, bootstrap = make_inputs((9,), seed=3)
   discounts = np.full([9], 0.9, np.float32)
   discounts[3] = 0.0 if ending == 'terminated' else 0.9
@@ -160,15 +163,15 @@ def test_two_episodes_in_one_unroll_equal_each_alone(ending):
   together = vtrace.from_importance_weights(
     log_rhos, discounts, rewards, values, bootstrap
   )
-  one = vtrace.from_importance_weights(
+  first = vtrace.from_importance_weights(
     log_rhos[:4], discounts[:4], rewards[:4], values[:4], values[4]
   )
-  other = vtrace.from_importance_weights(
+  second = vtrace.from_importance_weights(
     log_rhos[5:], discounts[5:], rewards[5:], values[5:], bootstrap
   )
   np.testing.assert_array_equal(together.vs[4], values[4])
   np.testing.assert_array_equal(together.pg_advantages[4], 0.0)
-  for a, b, c in zip(together, one, other):
+  for a, b, c in zip(together, first, second):
     np.testing.assert_allclose(a[:4], b, rtol=1e-6)
     np.testing.assert_allclose(a[5:], c, rtol=1e-6)
 
@@ -183,7 +186,7 @@ def test_two_episodes_in_one_unroll_equal_each_alone(ending):
   ),
   ids=('clipped', 'unclipped'),
 )
-def test_gradient_is_exactly_zero_and_finite(combination):
+def test_gradients_are_exactly_zero(combination):
   inputs = [jnp.array(x) for x in make_inputs((6, 3))]
   inputs[0] = inputs[0].at[2].set(-jnp.inf)
 
@@ -195,16 +198,16 @@ def test_gradient_is_exactly_zero_and_finite(combination):
     np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_unclipped_overflow_stays_behind_weightless_steps():
-  # Step 2 overflows with an error other than zero; step 1 weighs nothing, so
-  # steps 0 and 1 must not hear of it. Step 4 ends an episode: 0 * inf again.
+def test_unclipped_overflow_does_not_pass_steps_of_weight_zero():
+  # Step 2 overflows and its TD error is not 0. Step 1 has weight 0, so steps 0
+  # and 1 stay finite. Step 4 is terminal and overflows too: 0 * inf.
   log_rhos = jnp.array([0.0, -jnp.inf, 200.0, 0.0, 200.0])
   returns = vtrace.from_importance_weights(
     log_rhos,
     jnp.array([1.0, 1.0, 1.0, 1.0, 0.0]),
     jnp.array([1.0, 1.0, 9.0, 1.0, 5.0]),
     jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]),
-    5.0,  # A plain number will do.
+    5.0,  # Python numbers are accepted.
     clip_rho_threshold=None,
     clip_c_threshold=None,
     clip_pg_rho_threshold=None,
@@ -212,11 +215,28 @@ def test_unclipped_overflow_stays_behind_weightless_steps():
   np.testing.assert_array_equal(returns.vs[:2], [3.0, 2.0])
   np.testing.assert_array_equal(returns.pg_advantages[:2], [2.0, 0.0])
   np.testing.assert_array_equal(returns.vs[3:], [6.0, 5.0])
-  assert returns.vs[2] == np.inf  # What overflows says so.
+  assert returns.vs[2] == np.inf
+
+
+def test_unclipped_overflow_does_not_pass_a_discount_of_zero():
+  # Steps 1 and 2 overflow together. Step 0 ends an episode, as the loss of a
+  # life does, without a reset after it.
+  returns = vtrace.from_importance_weights(
+    jnp.array([0.0, 88.0, 88.0, 0.0]),
+    jnp.array([0.0, 1.0, 1.0, 1.0]),
+    jnp.full([4], 10.0),
+    jnp.array([1.0, 0.0, 0.0, 0.0]),
+    0.0,
+    clip_rho_threshold=None,
+    clip_c_threshold=None,
+    clip_pg_rho_threshold=None,
+  )
+  assert np.isinf(returns.vs[1])
+  assert returns.vs[0] == 10.0 and returns.pg_advantages[0] == 9.0
 
 
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
-def test_from_logits_takes_the_actions_weights(shape):
+def test_from_logits_uses_the_importance_weights_of_the_actions(shape):
   _, *rest = make_inputs(shape)
   rng = np.random.default_rng(5)
   mu, pi = (np.float32(rng.normal(size=(*shape, 4))) for _ in range(2))
@@ -233,14 +253,15 @@ def test_from_logits_takes_the_actions_weights(shape):
     lambda_=0.8,
   )
   ones = dict(clip_rho_threshold=1.0, clip_c_threshold=1.0)
-  for passed, meant in ((different, different), ({}, ones)):
-    expected = reference.vtrace(log_prob(pi) - log_prob(mu), *rest, **meant)
+  for passed, effective in ((different, different), ({}, ones)):
+    log_rhos = log_prob(pi) - log_prob(mu)
+    expected = reference.vtrace(log_rhos, *rest, **effective)
     actual = vtrace.from_logits(mu, pi, actions, *rest, **passed)
     for a, e in zip(actual, expected, strict=True):
       np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5)
 
 
-def test_from_logits_masked_actions_give_no_nan_gradients_included():
+def test_from_logits_and_its_gradients_have_no_nan_for_masked_actions():
   mu = jnp.array([[0.0, -jnp.inf], [0.0, 0.0]])
   pi = jnp.array([[0.0, -jnp.inf], [0.0, -jnp.inf]])
 
@@ -261,7 +282,7 @@ def test_from_logits_masked_actions_give_no_nan_gradients_included():
     np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_shapes_that_disagree_are_refused():
+def test_inconsistent_shapes_raise_assertion_error():
   log_rhos, discounts, rewards, values, bootstrap = make_inputs((4, 2))
   with pytest.raises(AssertionError):
     vtrace.from_importance_weights(

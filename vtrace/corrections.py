@@ -1,8 +1,8 @@
 """The four off-policy corrections that section 5.2.2 compares, as one table.
 
-With the importance weight w_t = pi(a_t|x_t) / mu(a_t|x_t) they differ in two
-things, the weights of temporal differences and traces in the value targets, and
-the weight of grad log pi:
+With the importance weight w_t = pi(a_t|x_t) / mu(a_t|x_t), they differ in the
+weights of the temporal differences and of the traces in the value targets, and
+in the weight of grad log pi:
 
               value targets                   grad log pi
     vtrace    min(rho_bar, w), min(c_bar, w)  min(pg_rho_bar, w)
@@ -10,13 +10,13 @@ the weight of grad log pi:
     epsilon   1                               pi / (pi + 1e-6)
     none      1                               1
 
-The advantage that is weighted is r_s + gamma_s v_{s+1} - V(x_s) in all of them.
-A step whose action was ignored, log w_t = -inf, has a weight of zero in all of
-them. With weights of 1 the targets are n-step returns, those of the whole
-unroll (equation 2); lambda mixes them with shorter ones in all of them.
+In all four, the weighted advantage is r_s + gamma_s v_{s+1} - V(x_s), and steps
+whose action was ignored (log w_t = -inf) have a weight of zero. With weights of
+1, the value targets are the n-step returns to the end of the unroll (equation
+2). In all four, lambda < 1 mixes in shorter n-step targets.
 
-With V-trace the value function that is learnt is that of pi_rho_bar (equation
-3), with the others that of mu: they differ as soon as the policies do.
+V-trace learns the value function of pi_rho_bar (equation 3); the others learn
+that of mu. In general, the two value functions differ if the policies differ.
 """
 
 from collections.abc import Callable
@@ -33,15 +33,15 @@ EPSILON = 1e-6  # Section 5.2.2.
 
 
 class Correction(NamedTuple):
-  """One row of the table; weights as they are before they are clipped."""
+  """One row of the table; its functions return the unclipped weights."""
 
-  label: str  # In figures and tables.
-  # log_rhos -> weights of the value targets, `[T, ...]`.
+  label: str  # The name in figures and tables.
+  # log_rhos -> unclipped weights of the value targets, `[T, ...]`.
   value_weights: Callable[[Array], Array]
-  # (log_rhos, log pi(a_t|x_t)) -> weights of grad log pi, `[T, ...]`.
+  # (log_rhos, log pi(a_t|x_t)) -> unclipped weights of grad log pi, `[T, ...]`.
   pg_weights: Callable[[Array, Array], Array]
-  clips_values: bool = False  # At rho_bar, and at c_bar.
-  clips_pg: bool = False  # At pg_rho_bar.
+  clips_values: bool = False  # Whether to clip at rho_bar and c_bar.
+  clips_pg: bool = False  # Whether to clip at pg_rho_bar.
 
 
 def targets_and_advantages(
@@ -58,21 +58,22 @@ def targets_and_advantages(
   clip_pg_rho_threshold: float | None = 1.0,
   lambda_: float = 1.0,
 ) -> targets.VTraceReturns:
-  """Returns corrected value targets and advantages.
+  """Returns the value targets and advantages of a correction.
+
+  The equations are those of `targets.from_importance_weights`.
 
   Args:
-    correction: one of `CORRECTIONS`, or your own.
-    log_rhos: log w_t, `[T, ...]`; -inf where the action was ignored. This and
-      all that follows as in `targets.from_importance_weights`.
+    correction: one of `CORRECTIONS`, or a custom one.
+    log_rhos: log w_t, `[T, ...]`; -inf where the action was ignored.
     discounts: gamma_t, `[T, ...]`.
     rewards: r_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
     bootstrap_value: V(x_T), `[...]`.
-    target_log_probs: log pi(a_t|x_t), `[T, ...]`; not in V-trace's arguments.
+    target_log_probs: log pi(a_t|x_t), `[T, ...]`; 'epsilon' uses it.
     clip_rho_threshold: rho_bar. None: no clipping.
     clip_c_threshold: c_bar. None: no clipping.
     clip_pg_rho_threshold: pg_rho_bar. None: no clipping.
-    lambda_: the mixing of n-step targets, remark 2.
+    lambda_: factor of every c_t; mixes n-step targets (remark 2).
 
   Returns:
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
@@ -98,21 +99,22 @@ def targets_and_advantages(
 
 
 def _importance_weights(log_rhos: Array, *_: Array) -> Array:
-  """Returns w."""
+  """Returns the importance weights w_t, `[T, ...]`."""
   return jnp.exp(log_rhos)
 
 
 def _ones(log_rhos: Array, *_: Array) -> Array:
-  """Returns weights of 1, and of 0 where the action was ignored."""
+  """Returns weights of 1, or 0 where the action was ignored, `[T, ...]`."""
   return jnp.where(jnp.isneginf(log_rhos), 0.0, 1.0)
 
 
 def _epsilon(log_rhos: Array, target_log_probs: Array) -> Array:
-  """Returns the weight of log(pi + 1e-6) in place of log pi.
+  """Returns the weights that replace log pi by log(pi + 1e-6), `[T, ...]`.
 
     grad log(pi + epsilon) = pi / (pi + epsilon) grad log pi
 
-  so it is a weight that vanishes with pi. After Babaeizadeh et al. (2016).
+  The weight pi / (pi + epsilon) goes to 0 with pi. From Babaeizadeh et al.
+  (2016).
   """
   return _ones(log_rhos) * jax.nn.sigmoid(target_log_probs - jnp.log(EPSILON))
 

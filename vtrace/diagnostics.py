@@ -1,7 +1,7 @@
-"""How off-policy the learning is: sums over batches, and what they say.
+"""Off-policy diagnostics: sums over batches, and statistics computed from them.
 
-Sums add up over devices, passes and updates; `off_policy_summary` makes of them
-what a person reads.
+The sums can be added over devices, accumulation steps and updates.
+`off_policy_summary` turns them into means and fractions.
 """
 
 import jax
@@ -9,17 +9,18 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
-# Of the histogram of log importance weights: one bin has its centre at 0, the
-# first is below, the last above them all.
+# Bin edges of the histogram of log importance weights. One bin has its centre
+# at 0. The first bin is below all edges, the last bin above all edges.
 LOG_RHO_EDGES = tuple(-2.125 + 0.25 * i for i in range(18))
 
-# A weight this little above a threshold is at it, but for rounding.
+# A weight above its threshold by at most this fraction counts as not clipped:
+# the difference may be rounding error.
 _ROUNDING = 1e-4
-# The square of exp(40) is a float32 yet.
+# The square of exp(40) does not overflow in float32.
 _MAX_LOG_RHO = 40.0
-# Sums of squares in float32 cannot tell a variance that is a smaller part of
-# the squared mean.
-_LEAST_SPREAD = 1e-4
+# The smallest ratio of variance to mean square that sums of squares in float32
+# can resolve.
+_MIN_RELATIVE_VARIANCE = 1e-4
 
 
 def off_policy_sums(
@@ -31,18 +32,18 @@ def off_policy_sums(
   clip_rho_threshold: float | None,
   clip_c_threshold: float | None,
 ) -> dict[str, Array]:
-  """Sums over a batch's steps; no gradient flows through them.
+  """Sums statistics over a batch's steps, with gradients stopped.
 
   Args:
     log_rhos: log pi(a_t|x_t)/mu(a_t|x_t), `[T, ...]`.
     mask: bool `[T, ...]`, True for the steps to count.
-    vs: V-trace's targets, `[T, ...]`.
+    vs: the value targets v_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
-    clip_rho_threshold: rho_bar; None: nothing is clipped.
-    clip_c_threshold: c_bar.
+    clip_rho_threshold: rho_bar. None: no clipping.
+    clip_c_threshold: c_bar. None: no clipping.
 
   Returns:
-    Scalars by name, and `log_rho_histogram`, `[number of edges + 1]`.
+    Scalar sums by name, and `log_rho_histogram`, `[number of edges + 1]`.
   """
   log_rhos, vs, values = jax.lax.stop_gradient((log_rhos, vs, values))
   log_rhos = jnp.minimum(log_rhos, _MAX_LOG_RHO)
@@ -71,21 +72,22 @@ def off_policy_sums(
 
 
 def off_policy_summary(sums: dict[str, Array]) -> dict[str, Array]:
-  """What sums over any number of batches say; NaN where nothing was summed.
+  """Returns statistics of sums over any number of batches.
 
     log_rho                mean log pi(a|x)/mu(a|x)
     rho_clipped, c_clipped fraction of weights above their threshold
     effective_sample_size  (sum rho)^2 / sum rho^2, as a fraction of the steps
-    kl                     KL(mu||pi) = E_mu[rho - 1 - log rho]: the estimate
-                           from drawn actions that is never negative
-    explained_variance     1 - Var[vs - V] / Var[vs]; NaN if the targets spread
-                           by less than a hundredth of their mean
+    kl                     KL(mu||pi) = E_mu[rho - 1 - log rho], estimated from
+                           sampled actions; this estimate is never negative
+    explained_variance     1 - Var[vs - V] / Var[vs]; NaN if the standard
+                           deviation of vs is at most 1% of its root mean square
 
   Args:
-    sums: of `off_policy_sums`, added up.
+    sums: the sums of `off_policy_sums`, added over batches.
 
   Returns:
-    Scalars by name, and the histogram as it came.
+    Scalars by name, NaN if no step was counted; and `log_rho_histogram`,
+    unchanged.
   """
   steps = sums['steps']
   means = ('log_rho', 'rho_clipped', 'c_clipped', 'kl')
@@ -108,7 +110,7 @@ def _explained_variance(sums: dict[str, Array]) -> Array:
   variance = _variance(sums, 'target')
   mean_square = sums['target_squared'] / sums['steps']
   unexplained = _variance(sums, 'error') / variance
-  is_known = variance > _LEAST_SPREAD * mean_square
+  is_known = variance > _MIN_RELATIVE_VARIANCE * mean_square
   return jnp.where(is_known, 1.0 - unexplained, jnp.nan)
 
 

@@ -1,8 +1,9 @@
-"""The IMPALA loss (section 4.2), per step and, in one place only, summed.
+"""The IMPALA loss (section 4.2): three terms per step, and their weighted sum.
 
-The three terms are returned per step, `[T, ...]`; `impala_loss` is the only
-function that reduces. It sums over time and batch, as the authors' code does:
-learning rate, entropy cost and the gradient clip of 40 are tuned to the sum.
+The functions of the three terms return one value per step, `[T, ...]`. Only
+`impala_loss` reduces. It sums over time and batch, as the authors' code does,
+because learning rate, entropy cost and the gradient clip of 40 are tuned for
+the sum.
 """
 
 from typing import Any
@@ -18,7 +19,9 @@ Array = jax.Array
 
 
 def policy_gradient_loss(log_probs: Array, advantages: Array) -> Array:
-  """-log pi(a_t|x_t) A_t per step; no gradient through the advantages.
+  """Returns -log pi(a_t|x_t) A_t per step, `[T, ...]`.
+
+  No gradient flows through the advantages.
 
   Args:
     log_probs: log pi(a_t|x_t), `[T, ...]`.
@@ -28,12 +31,15 @@ def policy_gradient_loss(log_probs: Array, advantages: Array) -> Array:
 
 
 def baseline_loss(vs: Array, values: Array) -> Array:
-  """0.5 (v_t - V(x_t))^2 per step; no gradient through the targets `vs`."""
+  """Returns 0.5 (v_t - V(x_t))^2 per step, `[T, ...]`.
+
+  No gradient flows through the targets `vs`.
+  """
   return 0.5 * jnp.square(jax.lax.stop_gradient(vs) - values)
 
 
 def entropy_loss(entropy: Array, mask: Array) -> Array:
-  """Minus the policy's entropy per step; zero where `mask` is False."""
+  """Returns minus the entropy per step, zero where `mask` is False."""
   return jnp.where(mask, -entropy, 0.0)
 
 
@@ -55,32 +61,38 @@ def impala_loss(
   clip_pg_rho_threshold: float | None = 1.0,
   lambda_: float = 1.0,
 ) -> tuple[Array, dict[str, Any]]:
-  """sum(pg + baseline_cost * baseline + entropy_cost * entropy).
+  """Returns the IMPALA loss, summed over time and batch, and its terms.
 
-  Log-probabilities, not logits, come in: any action space will do.
+    loss = sum(pg + baseline_cost * baseline + entropy_cost * entropy)
+
+  The arguments are log-probabilities instead of logits, so the loss works for
+  any action space.
 
   Args:
     behaviour_log_probs: log mu(a_t|x_t), `[T, ...]`.
-    target_log_probs: log pi(a_t|x_t), `[T, ...]`; the policy's gradient.
-    entropy: of pi(.|x_t), `[T, ...]`.
-    values: V(x_t), `[T, ...]`; the baseline's gradient.
+    target_log_probs: log pi(a_t|x_t), `[T, ...]`; the policy gradient flows
+      through it.
+    entropy: entropy of pi(.|x_t), `[T, ...]`.
+    values: V(x_t), `[T, ...]`; the gradient of the baseline loss flows through
+      it.
     bootstrap_value: V(x_T), `[...]`.
     rewards: r_t, already clipped, `[T, ...]`.
     discounts: gamma_t, `[T, ...]`.
-    mask: bool `[T, ...]`, False for the transition from an episode's last step
-      to the first of the next, whose action was ignored: its importance weight
-      is zero, so neither episode sees the other.
+    mask: bool `[T, ...]`, False for the transition from the last step of an
+      episode to the first step of the next, whose action was ignored. Its
+      importance weight is zero, so no value or reward of one episode enters the
+      targets of the other.
     baseline_cost: weight of the baseline loss.
     entropy_cost: weight of the entropy bonus.
-    correction: one of `corrections.CORRECTIONS`, or your own.
-    clip_rho_threshold: as in `from_importance_weights`, like the next three.
-    clip_c_threshold: c_bar.
-    clip_pg_rho_threshold: the clip of the advantages' weights.
-    lambda_: the mixing of n-step targets.
+    correction: one of `corrections.CORRECTIONS`, or a custom one.
+    clip_rho_threshold: rho_bar. None: no clipping.
+    clip_c_threshold: c_bar. None: no clipping.
+    clip_pg_rho_threshold: pg_rho_bar. None: no clipping.
+    lambda_: factor of every c_t; mixes n-step targets (remark 2).
 
   Returns:
-    The scalar loss, and by name its three scalar terms, unweighted, and as
-    'off_policy' the sums of `diagnostics.off_policy_sums`.
+    The scalar loss, and a dict with its three scalar terms, unweighted, and
+    with the sums of `diagnostics.off_policy_sums` under 'off_policy'.
 
   Raises:
     AssertionError: if the shapes do not agree.
@@ -88,11 +100,13 @@ def impala_loss(
   chex.assert_equal_shape(
     [behaviour_log_probs, target_log_probs, entropy, values, rewards, mask]
   )
-  # What was ignored, or what pi cannot do, weighs nothing. Its log-probability
-  # is replaced before it meets a zero: 0 * -inf is NaN, in gradients too.
-  weighs = mask & ~jnp.isneginf(target_log_probs)
-  target_log_probs = jnp.where(weighs, target_log_probs, 0.0)
-  log_rhos = jnp.where(weighs, target_log_probs - behaviour_log_probs, -jnp.inf)
+  # Actions that were ignored or have pi(a_t|x_t) = 0 get weight 0. Their
+  # log-probability is replaced, because 0 * -inf is NaN, also in gradients.
+  has_weight = mask & ~jnp.isneginf(target_log_probs)
+  target_log_probs = jnp.where(has_weight, target_log_probs, 0.0)
+  log_rhos = jnp.where(
+    has_weight, target_log_probs - behaviour_log_probs, -jnp.inf
+  )
   returns = corrections.targets_and_advantages(
     correction,
     log_rhos,
@@ -119,7 +133,7 @@ def impala_loss(
   )
   off_policy = diagnostics.off_policy_sums(
     log_rhos,
-    weighs,
+    has_weight,
     returns.vs,
     values,
     clip_rho_threshold=clip_rho_threshold,

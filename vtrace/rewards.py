@@ -1,4 +1,4 @@
-"""Reward clippings, applied by the learner and never to reported returns."""
+"""Reward clipping, applied in the learner; reported returns are unclipped."""
 
 import jax
 import jax.numpy as jnp
@@ -7,23 +7,23 @@ Array = jax.Array
 
 
 def abs_one(rewards: Array) -> Array:
-  """Clip to [-1, 1]: Atari and single DMLab levels (appendix D)."""
+  """Clips to [-1, 1], for Atari and single DMLab levels (appendix D)."""
   return jnp.clip(rewards, -1.0, 1.0)
 
 
 def soft_asymmetric(rewards: Array) -> Array:
-  """The optimistic asymmetric clipping behind the DMLab-30 scores.
+  """Returns the optimistic asymmetric clipping for DMLab-30.
 
-  5 s where r >= 0 and 1.5 s where r < 0, with s = tanh(r / 5). This is the
-  authors' released code; the published scores came from it. `rewards`: any
-  shape.
+  With s = tanh(r / 5): 5 s where r >= 0, and 1.5 s where r < 0. This definition
+  is from the authors' released code, which produced the published scores.
+  `rewards` may have any shape.
   """
   squeezed = jnp.tanh(rewards / 5.0)
   return jnp.where(rewards < 0, 0.3 * squeezed, squeezed) * 5.0
 
 
 def soft_asymmetric_paper(rewards: Array) -> Array:
-  """Figure D.1's definition: 0.3 min(tanh r, 0) + 5 max(tanh r, 0)."""
+  """Returns 0.3 min(tanh r, 0) + 5 max(tanh r, 0), as in figure D.1."""
   squeezed = jnp.tanh(rewards)
   return 0.3 * jnp.minimum(squeezed, 0.0) + 5.0 * jnp.maximum(squeezed, 0.0)
 

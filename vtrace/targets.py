@@ -3,8 +3,8 @@
 Espeholt et al. (2018), "IMPALA: Scalable Distributed Deep-RL with Importance
 Weighted Actor-Learner Architectures", section 4 and appendix A.
 
-Everything is time-major: the leading axis is time, every further axis is free,
-so `[T]`, `[T, B]` and `[T, B, C]` all work and nobody needs to vmap.
+All arrays are time-major: the leading axis is time, all other axes are free.
+`[T]`, `[T, B]` and `[T, B, C]` all work without vmap.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 class VTraceReturns(NamedTuple):
-  """What V-trace gives the losses; no gradient flows through either."""
+  """Value targets and advantages for the losses, with gradients stopped."""
 
   vs: Array  # [T, ...]: the value targets v_s.
   pg_advantages: Array  # [T, ...]: the weights of grad log pi(a_s|x_s).
@@ -35,7 +35,7 @@ def from_importance_weights(
   clip_pg_rho_threshold: float | None = 1.0,
   lambda_: float = 1.0,
 ) -> VTraceReturns:
-  r"""V-trace targets from log importance weights.
+  r"""Computes V-trace targets and advantages from log importance weights.
 
   With w_t = pi(a_t|x_t) / mu(a_t|x_t) and the clipped weights
   rho_t = min(rho_bar, w_t), c_t = lambda min(c_bar, w_t):
@@ -43,28 +43,31 @@ def from_importance_weights(
     delta_t = rho_t (r_t + gamma_t V(x_{t+1}) - V(x_t))
     v_s     = V(x_s) + delta_s + gamma_s c_s (v_{s+1} - V(x_{s+1}))
 
-  which is equation 1 in the recursive form of remark 1, and
+  The second line is equation 1 in the recursive form of remark 1. The weighted
+  advantage of the policy gradient is
 
     pg_advantage_s = min(pg_rho_bar, w_s) (r_s + gamma_s v_{s+1} - V(x_s)).
 
   At the last step both V(x_{s+1}) and v_{s+1} are `bootstrap_value`.
 
   Args:
-    log_rhos: log w_t, `[T, ...]`. A weight of zero, -inf, makes its step vanish
-      exactly: no correction, no trace through it, no advantage, and v_s = V.
-      Unclipped weights overflow above a log of 88 in float32, and what they
-      weigh with them; nothing overflows past a weight or a discount of zero.
-    discounts: gamma_t, `[T, ...]`: the discount applied after step t, zero
+    log_rhos: log w_t, `[T, ...]`. If log w_t = -inf, the weight is zero: then
+      delta_t, the trace through step t and pg_advantage_t are exactly 0, and
+      v_t = V(x_t). Without clipping, a weight with log w_t > 88 overflows in
+      float32, and so do the targets and advantages that it multiplies. A weight
+      or a discount of zero stops the overflow from reaching earlier steps.
+    discounts: gamma_t, `[T, ...]`: the discount applied after step t; zero
       where the episode terminates.
     rewards: r_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
     bootstrap_value: V(x_T), `[...]`.
-    clip_rho_threshold: rho_bar, which decides the value function that is learnt
-      (equation 3); the theory assumes rho_bar >= c_bar. None: no clipping.
-    clip_c_threshold: c_bar, which decides only how fast. None: no clipping.
-    clip_pg_rho_threshold: the clip of the advantages' weights. None: no
+    clip_rho_threshold: rho_bar. It determines which value function is learnt
+      (equation 3). The theory assumes rho_bar >= c_bar. None: no clipping.
+    clip_c_threshold: c_bar. It affects only the speed of convergence. None: no
       clipping.
-    lambda_: the mixing of n-step targets, remark 2.
+    clip_pg_rho_threshold: pg_rho_bar, which clips the weights of the
+      advantages. None: no clipping.
+    lambda_: factor of every c_t; mixes n-step targets (remark 2).
 
   Returns:
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
@@ -93,14 +96,14 @@ def from_weights(
   values: Array,
   bootstrap_value: Array,
 ) -> VTraceReturns:
-  """Returns targets and advantages for weights that are clipped already.
+  """Computes V-trace targets and advantages from weights already clipped.
 
   The equations are those of `from_importance_weights`.
 
   Args:
     rhos: rho_t, `[T, ...]`.
-    cs: c_t, lambda included, `[T, ...]`.
-    pg_rhos: the weights of the advantages, `[T, ...]`.
+    cs: c_t, including the factor lambda, `[T, ...]`.
+    pg_rhos: weights of the advantages, `[T, ...]`.
     discounts: gamma_t, `[T, ...]`.
     rewards: r_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
@@ -125,7 +128,9 @@ def from_weights(
   vs = values + _discounted_sum(deltas, discounts * cs)
 
   next_vs = _shift(vs, bootstrap_value)
-  pg_advantages = weigh(pg_rhos, rewards + discounts * next_vs - values)
+  # At a discount of 0 an infinite v_{s+1} would make 0 * inf = NaN.
+  qs = jnp.where(discounts == 0, rewards, rewards + discounts * next_vs)
+  pg_advantages = weigh(pg_rhos, qs - values)
   return VTraceReturns(vs=vs, pg_advantages=pg_advantages)
 
 
@@ -143,21 +148,23 @@ def from_logits(
   clip_pg_rho_threshold: float | None = 1.0,
   lambda_: float = 1.0,
 ) -> VTraceReturns:
-  """V-trace targets for a categorical policy given by its logits.
+  """Computes V-trace targets and advantages from categorical logits.
+
+  The equations are those of `from_importance_weights`.
 
   Args:
-    behaviour_policy_logits: mu's logits, `[T, ..., num_actions]`.
-    target_policy_logits: pi's logits, `[T, ..., num_actions]`. An action whose
+    behaviour_policy_logits: logits of mu, `[T, ..., num_actions]`.
+    target_policy_logits: logits of pi, `[T, ..., num_actions]`. An action whose
       target logit is -inf (masked out) has an importance weight of zero.
-    actions: a_t drawn from mu, integers `[T, ...]`.
-    discounts: as for `from_importance_weights`, like all that follow.
-    rewards: `[T, ...]`.
-    values: `[T, ...]`.
-    bootstrap_value: `[...]`.
-    clip_rho_threshold: as for `from_importance_weights`, like the next three.
-    clip_c_threshold: c_bar.
-    clip_pg_rho_threshold: the clip of the advantages' weights.
-    lambda_: the mixing of n-step targets.
+    actions: a_t sampled from mu, integers `[T, ...]`.
+    discounts: gamma_t, `[T, ...]`.
+    rewards: r_t, `[T, ...]`.
+    values: V(x_t), `[T, ...]`.
+    bootstrap_value: V(x_T), `[...]`.
+    clip_rho_threshold: rho_bar. None: no clipping.
+    clip_c_threshold: c_bar. None: no clipping.
+    clip_pg_rho_threshold: pg_rho_bar. None: no clipping.
+    lambda_: factor of every c_t; mixes n-step targets (remark 2).
 
   Returns:
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
@@ -171,7 +178,8 @@ def from_logits(
   )
   log_mu = _log_prob(behaviour, actions)
   log_pi = _log_prob(target, actions)
-  # -inf minus -inf would be NaN; what pi cannot do weighs nothing.
+  # An action with pi(a_t|x_t) = 0 gets weight 0. If mu(a_t|x_t) is 0 as well,
+  # the difference is -inf - (-inf) = NaN.
   log_rhos = jnp.where(jnp.isneginf(log_pi), -jnp.inf, log_pi - log_mu)
   return from_importance_weights(
     log_rhos,
@@ -187,24 +195,27 @@ def from_logits(
 
 
 def clip(weights: Array, threshold: float | None) -> Array:
-  """min(threshold, weights); finite even unclipped, so that 0 times it is 0."""
+  """Returns min(threshold, weights); None clips at the largest finite float.
+
+  An infinite weight becomes finite, so its product with 0 is 0 and not NaN.
+  """
   if threshold is None:
     threshold = jnp.finfo(weights.dtype).max
   return jnp.minimum(weights, threshold)
 
 
 def weigh(weights: Array, xs: Array) -> Array:
-  """Weights * xs, and 0 where a weight is 0 even if x has overflowed."""
+  """Returns weights * xs, and 0 where a weight is 0 even if x is infinite."""
   return jnp.where(weights == 0, 0, weights * xs)
 
 
 def _shift(xs: Array, last: Array) -> Array:
-  """x_{t+1} for each t: `xs` one step earlier, `last` at the end."""
+  """Returns x_{t+1} for each t, `[T, ...]`; `last` is x_T, `[...]`."""
   return jnp.concatenate([xs[1:], last[None]])
 
 
 def _discounted_sum(xs: Array, discounts: Array) -> Array:
-  """y_t = x_t + discounts_t y_{t+1}, with y_T = 0."""
+  """Returns y_t = x_t + discounts_t y_{t+1} with y_T = 0, `[T, ...]`."""
 
   def step(acc, x_and_discount):
     x, discount = x_and_discount
