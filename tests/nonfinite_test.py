@@ -1,6 +1,7 @@
-"""The first non-finite array is named, and nothing is where all is well."""
+"""Tests of the search for the first non-finite array of a computation."""
 
 import functools
+import re
 
 import dm_env
 import jax
@@ -20,8 +21,8 @@ ZERO_TO_TWO = np.float32([0, 1, 2])
 
 
 @pytest.fixture(autouse=True, scope='module')
-def quick_to_compile():
-  """Hundreds of equations are compiled, each alone."""
+def fast_compilation():
+  """Disables optimisations: hundreds of equations are compiled one by one."""
   jax.config.update('jax_disable_most_optimizations', True)
   yield
   jax.config.update('jax_disable_most_optimizations', False)
@@ -31,8 +32,8 @@ def log(x):
   return jnp.log(x)
 
 
-def log_of_what_is_left(left, x):
-  return left - x, jnp.log(left - x)
+def log_of_remainder(remaining, x):
+  return remaining - x, jnp.log(remaining - x)
 
 
 def scaled_twice(x):
@@ -51,10 +52,19 @@ def divide_by_zero(x, y):
   return jnp.floor_divide(x, 0 * y)
 
 
-def line(fn):
-  """Where a finding says that the only line of `fn` is."""
-  number = fn.__code__.co_firstlineno + 1
-  return f'at tests/nonfinite_test.py:{number} ({fn.__name__})'
+def assert_found_in(finding, fn, operation=''):
+  """Checks that a finding names an operation, this file and `fn`.
+
+  Names of primitives and exact lines differ between versions of jax.
+  """
+  primitive, _, place = finding.where.partition(' at ')
+  assert operation in primitive
+  assert 'tests/nonfinite_test.py:' in place and f'({fn.__name__})' in place
+
+
+def scan_indices(finding):
+  """Returns the indices of the scans around a finding, outermost first."""
+  return [int(i) for i in re.findall(r'index (\d+)', finding.where)]
 
 
 def custom_jvp(fn):
@@ -69,22 +79,22 @@ def custom_vjp(fn):
   return wrapped
 
 
-def test_an_input_is_named_by_its_path():
+def test_an_input_is_reported_by_its_path():
   params = {'b': np.ones(2), 'w': [np.ones(1), np.array([[2, -np.inf]])]}
   state = (jax.random.key(0), np.arange(3), params)
   fn = lambda state, rate: rate
   finding = nonfinite.first_nonfinite(fn, state, np.nan)
-  assert finding.where == 'the input state/2/w/1'
+  assert 'input' in finding.where and finding.where.endswith('state/2/w/1')
   assert (finding.shape, finding.num_nonfinite) == ((1, 2), 1)
-  assert str(finding).endswith(': 1 of 2 elements not finite, -inf at [0, 1]')
+  assert '1 of 2' in str(finding) and '-inf at [0, 1]' in str(finding)
   params['w'][1] = np.ones(1)
   finding = nonfinite.first_nonfinite(fn, state, np.nan)
-  assert (finding.where, finding.example) == ('the input rate', 'nan at []')
+  assert finding.where.endswith('rate') and finding.example == 'nan at []'
 
 
-def test_an_input_without_a_name_has_its_number():
+def test_an_input_without_a_name_is_reported_by_its_position():
   finding = nonfinite.first_nonfinite(min, {'x': np.float32([np.inf])})
-  assert finding.where == 'the input 0/x'
+  assert finding.where.endswith('0/x')
 
 
 @pytest.mark.parametrize(
@@ -101,27 +111,27 @@ def test_an_input_without_a_name_has_its_number():
     lambda fn: lambda x: jax.lax.platform_dependent(x, cpu=fn, default=jnp.exp),
   ),
 )
-def test_the_primitive_and_its_line_are_named_wherever_it_is(wrap):
+def test_the_operation_is_found_inside_every_transformation(wrap):
   fn = wrap(log)
   finding = nonfinite.first_nonfinite(lambda x: -fn(x), ZERO_TO_TWO)
-  assert finding.where == f'log {line(log)}'
+  assert_found_in(finding, log, 'log')
   assert finding.example == '-inf at [0]'
   assert finding.operands == ('float32[3] from 0 to 2',)
 
 
 @pytest.mark.parametrize('reverse, index', ((False, 1), (True, 2)))
-def test_the_index_in_a_scan_is_told(reverse, index):
-  # 3 are left: forwards nothing is after 1 and 2, backwards at once, after 3.
+def test_the_index_in_a_scan_is_reported(reverse, index):
+  # From 3, the remainder is 0 after 1 and 2 forwards, after 3 backwards.
   fn = lambda rows: jax.lax.scan(
-    log_of_what_is_left, jnp.float32(3), rows, reverse=reverse
+    log_of_remainder, jnp.float32(3), rows, reverse=reverse
   )
   finding = nonfinite.first_nonfinite(fn, np.float32([1, 2, 3]))
-  loop = f'at index {index} of a scan over 3'
-  assert finding.where == f'log {line(log_of_what_is_left)}, {loop}'
+  assert_found_in(finding, log_of_remainder, 'log')
+  assert scan_indices(finding) == [index]
   assert finding.operands == ('float32[] from 0 to 0',)
 
 
-def test_scans_inside_scans_with_constants():
+def test_the_indices_in_nested_scans_are_reported():
   def fn(rows, scale):
     inner = lambda row: jnp.sum(jax.lax.map(lambda x: log(scale * x), row))
     step = lambda total, row: (total + inner(row), None)
@@ -129,72 +139,73 @@ def test_scans_inside_scans_with_constants():
 
   rows = np.float32([[1, 2, 3], [4, 5, 0], [0, 6, 7]])
   finding = nonfinite.first_nonfinite(fn, rows, np.float32(2))
-  assert finding.where.startswith('log at tests/nonfinite_test.py')
-  outer, inner = 'at index 1 of a scan over 3', 'at index 2 of a scan over 3'
-  assert finding.where.endswith(f', {outer}, {inner}')
+  assert finding.where.startswith('log')
+  assert 'tests/nonfinite_test.py:' in finding.where
+  assert scan_indices(finding) == [1, 2]
 
 
-def test_a_while_loop_is_named_as_a_whole():
+def test_a_while_loop_is_reported_as_one_operation():
   fn = lambda x: jax.lax.while_loop(lambda x: x < 1e38, lambda x: x * 1e20, x)
   finding = nonfinite.first_nonfinite(fn, np.float32(1))
-  assert finding.where.startswith('while at tests/nonfinite_test.py')
+  assert finding.where.startswith('while')
+  assert 'tests/nonfinite_test.py:' in finding.where
 
 
-def test_the_backward_pass_and_the_module_are_told():
+def test_the_backward_pass_and_the_module_are_reported():
   def loss(x):
     with jax.named_scope('mlp'), jax.named_scope('linear'):
       return scaled_twice(x)
 
   finding = nonfinite.first_nonfinite(jax.grad(loss), np.zeros(2, np.float32))
-  place = f'mul {line(scaled_twice)}, in the backward pass, in mlp/linear'
-  assert finding.where == place
+  assert_found_in(finding, scaled_twice, 'mul')
+  assert 'backward' in finding.where and 'mlp/linear' in finding.where
   assert finding.operands[0] == 'float32[] from 1e+30 to 1e+30'
 
 
-def test_a_gradient_is_named_by_the_line_of_its_function():
+def test_a_gradient_is_attributed_to_the_file_of_its_function():
   fn = jax.grad(lambda x: jnp.sum(jnp.sqrt(x)))
   finding = nonfinite.first_nonfinite(fn, ZERO_TO_TWO)
-  assert finding.where.startswith('div at tests/nonfinite_test.py')
-  assert 'float32[3] from 0 to 1.41' in str(finding)
+  assert 'tests/nonfinite_test.py:' in finding.where
+  assert finding.example == 'inf at [0]'
 
 
-def test_operands_explain():
+def test_a_finding_reports_bad_elements_and_ranges_of_operands():
   x = ZERO_TO_TWO[::-1]
   finding = nonfinite.first_nonfinite(lambda x, y: x / y, x, 0 * x)
-  assert finding.where.startswith('div at ')
-  assert str(finding).endswith(
-    ': 3 of 3 elements not finite, nan at [2]; '
-    'made of float32[3] from 0 to 2, float32[3] from 0 to 0'
-  )
+  assert 'div' in finding.where
+  assert (finding.num_nonfinite, finding.example) == (3, 'nan at [2]')
+  ranges = ('float32[3] from 0 to 2', 'float32[3] from 0 to 0')
+  assert finding.operands == ranges
+  assert all(x in str(finding) for x in ('3 of 3', 'nan at [2]', *ranges))
 
 
-def test_half_precision_is_walked_too():
+def test_overflow_in_half_precision_is_found():
   fn = lambda x: x * x
   finding = nonfinite.first_nonfinite(fn, jnp.bfloat16([1, 2.0**64]))
   assert finding.example == 'inf at [1]'
   assert finding.operands[0] == 'bfloat16[2] from 1 to 1.84e+19'
 
 
-def test_a_line_in_a_library_is_not_the_users():
+def test_an_overflow_in_a_library_is_attributed_to_its_caller():
   finding = nonfinite.first_nonfinite(l2_loss, np.float32([1, 1e30]))
-  assert line(l2_loss) in finding.where
+  assert_found_in(finding, l2_loss)
 
 
-def test_a_jitted_library_function_has_the_line_of_its_caller():
-  # jax traces floor_divide once, for whoever is first.
+def test_a_jitted_library_function_is_attributed_to_its_caller():
+  # jax caches the trace of floor_divide with the line of its first caller.
   fn = lambda x, y: (divide_safely(x, y), divide_by_zero(x, y))
   finding = nonfinite.first_nonfinite(fn, np.ones(7), np.ones(7))
-  assert line(divide_by_zero) in finding.where
+  assert_found_in(finding, divide_by_zero)
 
 
-def test_the_first_of_several_that_reaches_an_output_is_named():
+def test_the_first_nonfinite_array_that_reaches_an_output_is_reported():
   def fn(x):
     clipped = jnp.minimum(jnp.exp(100 * x), 1.0)
     log_x = log(x)
     return {'a': jnp.exp(200 * x), 'b': clipped * log_x}
 
   finding = nonfinite.first_nonfinite(fn, ZERO_TO_TWO)
-  assert finding.where == f'log {line(log)}'
+  assert_found_in(finding, log, 'log')
 
 
 @pytest.mark.parametrize(
@@ -208,33 +219,33 @@ def test_the_first_of_several_that_reaches_an_output_is_named():
     lambda x: (x, x > 0, jax.random.key(0)),
   ),
 )
-def test_what_reaches_no_output_harms_nobody(fn):
+def test_infinities_that_reach_no_output_are_ignored(fn):
   assert nonfinite.first_nonfinite(fn, ZERO_TO_TWO) is None
 
 
 @pytest.mark.parametrize('wrap', (lambda fn: fn, jax.jit))
-def test_zero_times_a_deliberate_infinity_is_named(wrap):
+def test_zero_times_a_deliberate_infinity_is_reported(wrap):
   masked = wrap(lambda x: jnp.where(x > 0, x, -jnp.inf))
   fn = lambda x: jnp.sum(0.0 * masked(x))
   finding = nonfinite.first_nonfinite(fn, ZERO_TO_TWO)
-  assert finding.where.startswith('mul at')
+  assert finding.where.startswith('mul')
   assert finding.operands[-1] == 'float32[3] from -inf to 2'
 
 
-def test_a_deliberate_infinity_that_comes_out_is_named_as_an_output():
+def test_a_deliberate_infinity_in_an_output_is_reported_by_its_path():
   fn = lambda x: {'x': x, 'y': [jnp.where(x > 0, x, -jnp.inf)]}
   finding = nonfinite.first_nonfinite(fn, ZERO_TO_TWO)
-  assert finding.where == 'the output y/0'
+  assert 'output' in finding.where and finding.where.endswith('y/0')
 
 
 def test_arguments_are_not_donated():
   fn = jax.jit(log, donate_argnums=0)
   x = jnp.asarray(ZERO_TO_TWO)
-  assert nonfinite.first_nonfinite(fn, x).where == f'log {line(log)}'
+  assert_found_in(nonfinite.first_nonfinite(fn, x), log, 'log')
   assert not x.is_deleted()
 
 
-def test_what_is_not_read_again_is_let_go():
+def test_intermediate_arrays_are_freed_after_their_last_use():
   num_alive = []
 
   def count(x):
@@ -250,11 +261,11 @@ def test_what_is_not_read_again_is_let_go():
   assert num_alive and num_alive[0] < 5
 
 
-class Replay:
-  """An update as the learner makes it, and what it was given."""
+class Update:
+  """An update of the learner, and its arguments."""
 
   def __init__(self, torso, spec):
-    optimizer = optax.identity()  # Others only add equations to compile.
+    optimizer = optax.identity()  # It adds no equations to compile.
     self.agent = agent_lib.make_agent(
       spec, dm_env.specs.DiscreteArray(ACTIONS), torso=torso, use_lstm=True
     )
@@ -278,7 +289,7 @@ class Replay:
     self.trajectory = self._trajectory(spec)
 
   def _trajectory(self, spec):
-    """Rows `[1, T+1, B]`; an episode ends and another begins."""
+    """Makes rows [1, T+1, B]; one episode ends and the next one starts."""
     rng = np.random.default_rng(0)
     shape = (1, T + 1, B)
     step_type = np.ones(shape, np.int32)
@@ -298,7 +309,7 @@ class Replay:
     return trajectory.Trajectory(rows, jax.tree.map(lambda x: x[None], core))
 
   def first_nonfinite(self, reward=None, log_prob=None, **modules):
-    """The finding with other rows, or with a module's parameters all so."""
+    """Returns the finding with other rows or constant module parameters."""
     rows = self.trajectory.rows
     if reward is not None:
       timestep = rows.timestep._replace(reward=reward)
@@ -318,51 +329,51 @@ class Replay:
 
 
 @functools.cache
-def perceptron():
-  return Replay('mlp', dm_env.specs.Array((4,), np.float32))
+def mlp_update():
+  return Update('mlp', dm_env.specs.Array((4,), np.float32))
 
 
 @functools.cache
-def shallow():
-  return Replay('shallow', dm_env.specs.Array((20, 20, 1), np.uint8))
+def shallow_update():
+  return Update('shallow', dm_env.specs.Array((20, 20, 1), np.uint8))
 
 
 @pytest.mark.slow
-def test_the_walk_computes_what_the_update_does():
-  replay = perceptron()
-  args = replay.state, replay.trajectory, 0.01
-  outputs, finding = nonfinite.evaluate(replay.update, *args)
+def test_evaluate_returns_the_outputs_of_the_update():
+  mlp = mlp_update()
+  args = mlp.state, mlp.trajectory, 0.01
+  outputs, finding = nonfinite.evaluate(mlp.update, *args)
   assert finding is None
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
     outputs,
-    jax.jit(replay.update)(*args),
+    jax.jit(mlp.update)(*args),
   )
 
 
-@pytest.mark.parametrize('make_replay', (perceptron, shallow))
-def test_nothing_is_found_in_a_healthy_update(make_replay):
-  # A row is masked; and where mu was almost 0, weights overflow and are cut.
+@pytest.mark.parametrize('make_update', (mlp_update, shallow_update))
+def test_a_finite_update_has_no_finding(make_update):
+  # A row is masked; where mu is almost 0, weights overflow and are clipped.
   log_prob = np.full((1, T + 1, B), -1e30, np.float32)
-  assert make_replay().first_nonfinite() is None
-  assert make_replay().first_nonfinite(log_prob=log_prob) is None
+  assert make_update().first_nonfinite() is None
+  assert make_update().first_nonfinite(log_prob=log_prob) is None
 
 
-def test_a_bad_parameter_is_named():
-  finding = perceptron().first_nonfinite(policy_head=np.nan)
-  assert finding.where == 'the input train_state/params/policy_head/b'
+def test_a_nonfinite_parameter_is_reported_by_its_path():
+  finding = mlp_update().first_nonfinite(policy_head=np.nan)
+  assert finding.where.endswith('params/policy_head/b')
 
 
-def test_a_reward_that_overflows_the_loss_is_found_there():
+def test_a_reward_that_overflows_is_found_in_the_loss():
   reward = np.ones((1, T + 1, B), np.float32)
   reward[0, 1, 1] = 3e38
-  finding = perceptron().first_nonfinite(reward=reward)
-  assert finding.where.startswith('square at vtrace/losses.py:')
-  assert finding.where.endswith(' (baseline_loss)')
+  finding = mlp_update().first_nonfinite(reward=reward)
+  assert 'vtrace/losses.py:' in finding.where
+  assert '(baseline_loss)' in finding.where
   assert finding.operands[0].startswith('float32[1, 3, 2] from ')
 
 
 def test_a_convolution_that_overflows_is_found_in_its_module():
-  where = shallow().first_nonfinite(conv2_d_1=3e38).where
+  where = shallow_update().first_nonfinite(conv2_d_1=3e38).where
   assert 'agents/networks/cpu_gradients/conv.py:' in where
-  assert where.endswith(', in conv2_d_1')
+  assert where.endswith('conv2_d_1')

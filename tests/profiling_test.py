@@ -1,4 +1,4 @@
-"""The profiler: what its numbers say, and that it measures what trains."""
+"""Tests of the profiler: measurements, bound, suggestions and tuning."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ from tests import running
 
 
 def make_rates(**changes):
-  """In microseconds: (alone, of the processors) for an agent step."""
+  """Makes rates from (wall-clock, CPU) microseconds per agent step."""
   costs = dict(
     environment=(200, 300),
     transfer=(5, 10),
@@ -39,7 +39,7 @@ def make_rates(**changes):
   }
 
 
-def test_a_rate_is_the_median_the_best_and_the_least_cost():
+def test_a_rate_has_the_median_and_best_speed_and_the_least_cost():
   readings = [stages.Reading(s, c) for s, c in ((5, 4.0), (9, 2.0), (6, 3.0))]
   assert bound_lib.rate(readings) == bound_lib.Rate(6, 9, 2.0)
 
@@ -48,14 +48,14 @@ def test_a_rate_is_the_median_the_best_and_the_least_cost():
   'cores,on_accelerator,changes,expected,reason',
   (
     (2, False, {}, 2 / 800e-6, '2 cores'),
-    (8, False, {}, 1 / 250e-6, 'one update'),  # The cores would do 10,000.
+    (8, False, {}, 1 / 250e-6, 'learner'),  # The cores allow 10,000.
     (8, False, {'environment': (300, 300)}, 1 / 300e-6, 'environments'),
-    (8, True, {}, 1 / 320e-6, 'the device'),
+    (8, True, {}, 1 / 320e-6, 'device'),
     (2, True, {}, 2 / 800e-6, '2 cores'),
-    (64, True, {'inference': (0.1, 90)}, 1 / 260.1e-6, 'the device'),
+    (64, True, {'inference': (0.1, 90)}, 1 / 260.1e-6, 'device'),
   ),
 )
-def test_the_bound_is_the_least_of_what_is_short(
+def test_the_bound_is_the_minimum_over_the_resources(
   cores, on_accelerator, changes, expected, reason
 ):
   bound = bound_lib.bound(make_rates(**changes), cores, on_accelerator)
@@ -63,7 +63,7 @@ def test_the_bound_is_the_least_of_what_is_short(
   assert reason in bound.reason
 
 
-def test_shares_are_of_the_cores_or_of_the_device():
+def test_shares_are_of_cpu_time_or_of_device_time():
   shares = bound_lib.shares(make_rates(), on_accelerator=False)
   assert shares['environment'] == pytest.approx(300 / 900)
   assert shares['rest'] == pytest.approx(100 / 900)
@@ -81,7 +81,7 @@ def test_shares_are_of_the_cores_or_of_the_device():
   'bound,faster,expected',
   ((2_500, 1.2, 0.2), (2_500, 0.9, None), (2_050, 2, None)),
 )
-def test_another_actor_is_advised_where_it_was_faster(
+def test_another_actor_is_suggested_if_it_is_faster(
   bound, faster, expected, monkeypatch
 ):
   def compared(configs, seconds):
@@ -103,7 +103,8 @@ def test_another_actor_is_advised_where_it_was_faster(
     assert found[0].gain == pytest.approx(expected)
 
 
-def test_in_lock_step_no_actor_is_advised():
+def test_no_other_actor_is_tried_with_a_fixed_lag(monkeypatch):
+  monkeypatch.setattr(search, 'compare', lambda *_: pytest.fail('measured'))
   config = config_lib.Config(num_actors=2, lag=0)
   bound = bound_lib.Bound(9_999.0, '')
   assert not list(suggestions.another_actor(config, make_rates(), bound, 1.0))
@@ -115,13 +116,13 @@ def flags_of(config, *args):
   ]
 
 
-def test_what_is_tried_can_be():
+def test_alternatives_are_valid_configurations():
   config = config_lib.Config(envs_per_actor=16, batch_size=32)
   on_cpu, on_gpu = flags_of(config, 1, False), flags_of(config, 4, True)
   assert on_cpu == [
     {'envs_per_actor': 32},
     {'envs_per_actor': 8},
-    {'unrolls_per_pass': 2},  # One is the deep torso's on a CPU.
+    {'unrolls_per_pass': 2},  # 1 is the default of the deep torso on a CPU.
     {'unrolls_per_pass': 4},
   ]
   assert on_gpu == [*on_cpu[:2], {'precision': 'bf16'}]
@@ -133,8 +134,8 @@ def test_what_is_tried_can_be():
     validation.validate(dataclasses.replace(config, **flags), 1)
 
 
-def test_a_change_gains_what_its_stages_do(monkeypatch):
-  """Twice as many environments: acting in half the time, in truth measured."""
+def test_the_gain_of_a_change_follows_from_its_stages(monkeypatch):
+  """Doubles the environments in a fake where this halves the acting time."""
 
   @contextlib.contextmanager
   def fake(config):
@@ -153,19 +154,19 @@ def test_a_change_gains_what_its_stages_do(monkeypatch):
     suggestions.alternatives(config, 1, False),
     seconds=1.0,
   )
-  (one,) = found  # Half as many would be slower: nothing is said of that.
-  assert one.flags == {'envs_per_actor': 32}
-  assert one.gain == pytest.approx(800 / (150 + 5 + 45 + 10 + 390) - 1)
+  (best,) = found  # Half as many environments are slower: no suggestion.
+  assert best.flags == {'envs_per_actor': 32}
+  assert best.gain == pytest.approx(800 / (150 + 5 + 45 + 10 + 390) - 1)
 
 
-def test_a_changed_stage_differs_as_it_was_measured():
+def test_a_changed_stage_is_scaled_by_the_measured_ratios():
   old = lambda seconds: stages.Reading(10.0, 0.4)
   new = lambda seconds: stages.Reading(20.0, 0.1)
   changed = suggestions._changed(bound_lib.Rate(3.0, 5.0, 0.8), old, new, 1.0)
   assert changed == pytest.approx((6.0, 10.0, 0.2))
 
 
-def test_tuning_measures_all_that_can_be(monkeypatch):
+def test_tuning_measures_every_valid_combination(monkeypatch):
   measured = []
 
   @contextlib.contextmanager
@@ -185,16 +186,15 @@ def test_tuning_measures_all_that_can_be(monkeypatch):
   assert {c.num_actors for c in measured} == {1, 2, 3, 4}
 
 
-def test_the_best_are_compared_in_turns(monkeypatch):
-  asked = []
+def test_the_best_are_compared_in_interleaved_rounds(monkeypatch):
+  measured = []
 
   @contextlib.contextmanager
   def fake(config):
     def measure(seconds):
-      asked.append(config.num_actors)
-      # One that was lucky once.
-      lucky = config.num_actors == 1 and len(asked) == 1
-      return stages.Reading(99.0 if lucky else config.num_actors, 0.0)
+      measured.append(config.num_actors)
+      is_outlier = config.num_actors == 1 and len(measured) == 1
+      return stages.Reading(99.0 if is_outlier else config.num_actors, 0.0)
 
     yield measure
 
@@ -203,17 +203,17 @@ def test_the_best_are_compared_in_turns(monkeypatch):
   configs = [config_lib.Config(num_actors=n) for n in (1, 3, 2)]
   found = search.compare(configs, seconds=1.0)
   assert found == [(3, configs[1]), (2, configs[2]), (1, configs[0])]
-  assert asked == [1, 3, 2] * 3
+  assert measured == [1, 3, 2] * 3
 
 
-def test_tuning_what_cannot_be_is_refused():
+def test_tuning_an_invalid_config_raises_config_error():
   config = running.config_for(torso='wide')
-  with pytest.raises(config_lib.ConfigError, match='Unknown --torso'):
+  with pytest.raises(config_lib.ConfigError, match='--torso'):
     next(search.measure_each([config], seconds=0.1))
 
 
 class Clock:
-  """Time that passes only when a call spends it."""
+  """A fake clock that advances only when a call spends time."""
 
   def __init__(self, monkeypatch):
     self.now, self.cpu = 0.0, 0.0
@@ -225,7 +225,7 @@ class Clock:
     monkeypatch.setattr(stages, 'time', fake)
 
   def spend(self, seconds, share_of_a_core=0.0):
-    """Lets time pass."""
+    """Advances the clock, and the CPU time by a share of it."""
     self.now += seconds
     self.cpu += share_of_a_core * seconds
 
@@ -238,33 +238,34 @@ def test_throughput_and_processor_time_are_per_agent_step(monkeypatch):
   assert reading.cpu_seconds_per_step == pytest.approx(0.125 / 10)
 
 
-def test_every_call_is_timed_in_a_thread_of_its_own():
+def test_every_call_is_timed_in_a_separate_thread():
   barrier = threading.Barrier(2, timeout=60)  # Each waits for the other.
   reading = stages.make_timer([barrier.wait] * 2, steps=10)(0.0)
   assert reading.steps_per_second > 0
 
 
 @pytest.mark.parametrize(
-  'loads,looks', (((0.9, 0.5, 0.001), 3), ((0.0,), 1), ((0.9,) * 10**4, None))
+  'loads,num_polls',
+  (((0.9, 0.5, 0.001), 3), ((0.0,), 1), ((0.9,) * 10**4, None)),
 )
-def test_a_measurement_ends_when_the_actors_have_stopped_working(
-  loads, looks, monkeypatch
+def test_a_measurement_waits_until_the_actors_are_idle(
+  loads, num_polls, monkeypatch
 ):
-  clock, seen = Clock(monkeypatch), []
+  clock, polled = Clock(monkeypatch), []
 
-  def look(seconds):
-    seen.append(loads[len(seen)])
-    clock.spend(seconds, seen[-1])
+  def sleep(seconds):
+    polled.append(loads[len(polled)])
+    clock.spend(seconds, polled[-1])
 
-  stages.time.sleep = look
+  stages.time.sleep = sleep
   stages._wait_until_idle()
-  if looks:
-    assert len(seen) == looks
-  else:  # They never stop: there is a deadline.
+  if num_polls:
+    assert len(polled) == num_polls
+  else:  # They never become idle, so the wait ends at its deadline.
     assert clock.now == pytest.approx(stages._IDLE_TIMEOUT_SECONDS, rel=0.1)
 
 
-def test_all_stages_and_the_whole_run(monkeypatch):
+def test_all_stages_and_complete_training_are_measured(monkeypatch):
   running.see_one_device(monkeypatch)
   config = running.config_for(num_frames=2**53, use_lstm=True, batch_size=4)
   rates, frames_per_step = benchmark.measure(config, seconds=0.05, rounds=2)
@@ -283,7 +284,7 @@ def test_the_script_prints_its_table_and_stores_it(tmp_path):
   record = json.loads(file.read_text())
   assert record['hardware']['jax'] == jax.__version__
   assert record['config']['env'] == 'Catch'
-  for name in (*stages.NAMES, 'whole', 'rest', 'bound', 'per core-second'):
+  for name in (*stages.NAMES, 'whole', 'rest', 'bound'):
     assert name in done.stdout
   whole = record['stages']['whole']['median']
   bound = record['bound']['steps_per_second']
@@ -295,27 +296,27 @@ def test_the_script_prints_its_table_and_stores_it(tmp_path):
     }
 
 
-def test_the_script_says_what_it_does_and_ends_when_it_is_told():
+def test_the_script_logs_progress_and_exits_on_ctrl_c():
   command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
   with subprocess.Popen(
     [*command, '--rounds=1000'],
     stderr=subprocess.PIPE,
     text=True,
-    # Should the tests themselves ignore SIGINT, in the background of a shell.
+    # A background job of a shell ignores SIGINT, and its children inherit that.
     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   ) as process:
     try:
-      said = process.stderr.readline() + process.stderr.readline()
+      measuring = any('round 1' in line for line in process.stderr)
       process.send_signal(signal.SIGINT)
       rest = process.communicate(timeout=60)[1]
     finally:
-      process.kill()  # Or leaving would wait for it.
-  assert 'Compiling' in said and 'round 1' in said
+      process.kill()  # On exit, Popen waits for the process.
+  assert measuring, rest
   assert process.returncode == 130, rest
   assert 'Traceback' not in rest and 'Interrupted' in rest
 
 
-def test_the_script_refuses_in_a_line():
+def test_an_unwritable_json_file_prints_one_line():
   command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
   done = subprocess.run(
     [*command, '--json=/nowhere/x.json'], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Runs as training leaves them, written by a test."""
+"""Recorded runs for tests, in the files that training writes."""
 
 import csv
 import dataclasses
@@ -10,7 +10,7 @@ from experiments.plotting import runs as runs_lib
 
 
 def record(logdir, rows, **settings):
-  """Leaves a run of Catch in `logdir`; `rows`: lists of cells, by column."""
+  """Writes a run of Catch to `logdir`; `rows` are lists of cells by column."""
   logdir.mkdir(parents=True)
   config = config_lib.from_preset('catch', logdir=str(logdir))
   config = dataclasses.asdict(config) | settings
@@ -23,10 +23,10 @@ def record(logdir, rows, **settings):
 
 
 def returns(frames, values):
-  """Columns of a run of which nothing but returns is known."""
+  """Returns the columns of a run that recorded only its returns."""
   return {'num_frames': frames, 'mean_return': values}
 
 
 def read_groups(folder):
-  """The groups of all runs in `folder`."""
+  """Returns the groups of all runs in `folder`."""
   return groups_lib.group(runs_lib.read_all([folder]))

@@ -1,4 +1,4 @@
-"""V-trace as a double loop, close to equation 1 and to nothing else."""
+"""V-trace as a double loop that follows equation 1 of the paper."""
 
 import numpy as np
 
@@ -15,7 +15,10 @@ def vtrace(
   clip_pg_rho_threshold=1.0,
   lambda_=1.0,
 ):
-  """(vs, pg_advantages) in float64; `[T, ...]` as in the code under test."""
+  """Returns (vs, pg_advantages) `[T, ...]` in float64.
+
+  The arguments are those of `vtrace.from_importance_weights`.
+  """
   weights = np.exp(np.asarray(log_rhos, np.float64))
   rhos = clip(weights, clip_rho_threshold)
   cs = lambda_ * clip(weights, clip_c_threshold)
@@ -35,5 +38,5 @@ def vtrace(
 
 
 def clip(weights, threshold):
-  """min(threshold, w), or w."""
+  """Returns min(threshold, w), or w if the threshold is None."""
   return weights if threshold is None else np.minimum(threshold, weights)

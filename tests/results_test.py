@@ -1,4 +1,4 @@
-"""The committed results say what the READMEs say of them."""
+"""Tests that the committed results support the claims of the READMEs."""
 
 import csv
 import dataclasses
@@ -18,29 +18,29 @@ RESULTS = pathlib.Path(__file__).parent.parent / 'results'
 
 
 def read_run(name):
-  """The run's configuration, and its rows of metrics."""
+  """Reads the configuration and the rows of metrics.csv of a run."""
   config = json.loads((RESULTS / name / 'config.json').read_text())
   with open(RESULTS / name / 'metrics.csv', newline='') as file:
     return known_config(config), list(csv.DictReader(file))
 
 
 def known_config(recorded):
-  """Recorded by an older version: what it no longer has is left out."""
+  """Makes a Config from a record; drops fields that no longer exist."""
   assert recorded.keys() - KNOWN <= {'log_seconds'}
   return config_lib.Config(**{k: recorded[k] for k in KNOWN & recorded.keys()})
 
 
-def test_the_pong_run_is_the_presets_and_went_to_its_end():
+def test_the_pong_run_used_the_preset_and_completed():
   config, rows = read_run('pong')
   assert config == config_lib.from_preset('pong', logdir=config.logdir)
   assert int(rows[-1]['num_frames']) >= config.num_frames
 
 
-def test_pong_is_learnt_within_the_hour_and_stays_learnt():
+def test_pong_is_solved_within_40_minutes_and_stays_solved():
   _, rows = read_run('pong')
-  learnt = [r for r in rows[1:] if float(r['mean_return']) >= 18.0]
-  assert float(learnt[0]['seconds']) <= 40 * 60
-  assert learnt == rows[-len(learnt) :]
+  solved = [r for r in rows[1:] if float(r['mean_return']) >= 18.0]
+  assert float(solved[0]['seconds']) <= 40 * 60
+  assert solved == rows[-len(solved) :]
   assert float(rows[-1]['mean_return']) >= 19.5
 
 
@@ -49,7 +49,7 @@ def read_soak(name):
 
 
 @pytest.mark.parametrize('name', ('soak_catch', 'soak_pong'))
-def test_memory_stayed_flat_for_twenty_minutes(name):
+def test_memory_threads_and_files_do_not_grow_in_20_minutes(name):
   record = read_soak(name)
   assert record['minutes'] >= 20
   early, late = (
@@ -67,7 +67,7 @@ def test_memory_stayed_flat_for_twenty_minutes(name):
 @pytest.mark.parametrize(
   'name', sorted(path.name for path in RESULTS.glob('soak_*'))
 )
-def test_a_soaks_summary_is_that_of_its_samples(name):
+def test_the_summary_of_a_soak_test_matches_its_samples(name):
   record = read_soak(name)
   with open(RESULTS / name / 'soak.csv', newline='') as file:
     samples = [
@@ -77,9 +77,9 @@ def test_a_soaks_summary_is_that_of_its_samples(name):
     assert record[key] == pytest.approx(value, rel=1e-3, abs=1.0), key
 
 
-def read_speed(name, what):
+def read_speed(name, case):
   record = json.loads((RESULTS / 'speed_cpu' / f'{name}.json').read_text())
-  return record['rates'][what]
+  return record['rates'][case]
 
 
 @pytest.mark.parametrize('torso,times_plain', (('shallow', 3.5), ('deep', 3.0)))
@@ -90,18 +90,18 @@ def test_the_update_is_faster_than_plain_haiku_and_pytorch(torso, times_plain):
   assert rates['ours']['median'] >= rates['torch']['median']
 
 
-def test_training_is_faster_than_plain_parts_and_the_alternatives():
+def test_training_is_faster_than_plain_parts_and_alternatives():
   rates = read_speed('end_to_end', 'shallow')
   for key in ('median', 'best'):
     assert rates['ours'][key] >= 2 * rates['plain'][key]
-  # Of the alternatives, on a machine of this kind, Sample Factory 2.1.1 was
-  # the fastest: 1,650 agent steps a second.
+  # The fastest alternative on a machine of this kind is Sample Factory 2.1.1,
+  # with 1,650 agent steps per second.
   assert rates['ours']['median'] >= 1.25 * 1_650
   record = json.loads((RESULTS / 'speed_cpu' / 'profile.json').read_text())
   assert record['share_of_bound'] >= 0.85
 
 
-def test_v_trace_is_never_slower_than_rlaxs():
+def test_vtrace_is_at_least_as_fast_as_rlax():
   for length in (20, 100, 1000):
     for batch in (32, 256):
       rates = read_speed('vtrace_targets', f'T={length}, B={batch}')
@@ -109,7 +109,7 @@ def test_v_trace_is_never_slower_than_rlaxs():
 
 
 def read_ablation():
-  """The kept results of the full ablation, in its order."""
+  """Reads (trial, final return) of the full ablation, in its order."""
   with open(RESULTS / 'ablation' / 'results.csv', newline='') as file:
     rows = list(csv.DictReader(file))
   fields = design_lib.Trial._fields[:-1]
@@ -121,7 +121,7 @@ def read_ablation():
   trials = [
     trial
     for trial in design_lib.trials(design_lib.FULL)
-    if trial.correction in compared  # Those that there were at the time.
+    if trial.correction in compared  # Later corrections have no results.
   ]
   assert len(rows) == len(trials) == 288
   return [(trial, finals[tuple(map(str, trial[:-1]))]) for trial in trials]
@@ -131,7 +131,7 @@ def numbers(text):
   return re.findall(r'-?\d+\.\d+', text)
 
 
-def test_the_numbers_of_the_ablations_report_are_those_of_its_runs():
+def test_the_ablation_report_matches_its_runs():
   results, folder = read_ablation(), RESULTS / 'ablation'
   report = (folder / 'ablation.md').read_text()
   assert numbers(report_lib.page(results)) == numbers(report)

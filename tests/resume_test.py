@@ -1,4 +1,4 @@
-"""A run that was cut goes on as if it had not been: the same bits."""
+"""Tests that killed and resumed runs equal uninterrupted runs bit by bit."""
 
 import contextlib
 import multiprocessing
@@ -22,7 +22,7 @@ FORKS.set_forkserver_preload(['experiments.train'])
 
 
 def settings_for(logdir, **settings):
-  """A small run of Catch: 3 actors, 2 rollouts a batch."""
+  """Returns the settings of a small run: 3 actors, 2 rollouts per batch."""
   return (
     dict(
       num_actors=3,
@@ -78,10 +78,10 @@ def newest(logdir):
 
 
 def kill_at_a_random_moment(rng, logdir, **settings):
-  """While it starts, learns, or writes a checkpoint; gives its last one."""
+  """Kills a run at any point; returns the step of its newest checkpoint."""
   process = run_in_process(logdir, pause_seconds=0.01, **settings)
   before, deadline = newest(logdir), time.monotonic() + 60
-  if rng.random() < 0.7:  # Let it get on: starting takes most of the time.
+  if rng.random() < 0.7:  # Most other kills hit the start, which takes longest.
     while newest(logdir) <= before and time.monotonic() < deadline:
       time.sleep(0.002)
     time.sleep(rng.uniform(0.0, 0.1))
@@ -89,29 +89,32 @@ def kill_at_a_random_moment(rng, logdir, **settings):
     time.sleep(rng.uniform(0.0, 2.0))
   process.kill()
   process.join(60)
-  assert process.exitcode == -signal.SIGKILL, 'It was over before it was cut.'
+  assert process.exitcode == -signal.SIGKILL, 'The run ended before the kill.'
   return newest(logdir)
 
 
-def kill_in_the_middle(rng, times, logdir, **settings):
-  """Until so many different checkpoints were the last, the first one aside."""
+def kill_at_different_checkpoints(rng, times, logdir, **settings):
+  """Kills a run until it was killed after `times` different checkpoints.
+
+  The checkpoint of step 0 does not count.
+  """
   seen = set()
   for _ in range(5 * times):
     seen |= {kill_at_a_random_moment(rng, logdir, **settings)} - {-1, 0}
     if len(seen) >= times:
       return
-  raise AssertionError(f'Killed before it learnt, but for {seen}.')
+  raise AssertionError(f'Killed after these checkpoints only: {seen}.')
 
 
-def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
+def test_a_run_killed_20_times_equals_an_uninterrupted_run(tmp_path):
   settings = dict(num_frames=30_000)
-  run_to_the_end(tmp_path / 'straight', **settings)
-  rng, cut = random.Random(0), tmp_path / 'cut'
-  seen = [kill_at_a_random_moment(rng, cut, **settings) for _ in range(20)]
-  assert len(set(seen)) > 10  # They did go on.
-  run_to_the_end(cut, **settings)
-  comparing.assert_same_run(tmp_path / 'straight', cut)
-  rows = comparing.read_rows(cut)
+  run_to_the_end(tmp_path / 'uninterrupted', **settings)
+  rng, killed = random.Random(0), tmp_path / 'killed'
+  seen = [kill_at_a_random_moment(rng, killed, **settings) for _ in range(20)]
+  assert len(set(seen)) > 10  # The resumed runs made progress.
+  run_to_the_end(killed, **settings)
+  comparing.assert_same_run(tmp_path / 'uninterrupted', killed)
+  rows = comparing.read_rows(killed)
   updates = [int(row['num_updates']) for row in rows]
   assert updates[:-1] == list(range(7, updates[-1], 7))
 
@@ -122,19 +125,22 @@ def test_after_20_kills_at_random_moments_the_run_is_the_same(tmp_path):
     dict(use_lstm=True),
     dict(use_lstm=True, lag=3, num_actors=5),
     dict(replay_fraction=0.5, replay_capacity=40, num_actors=2),
-    dict(num_actors=1, batch_size=12),  # Three rollouts of one actor a batch.
+    dict(num_actors=1, batch_size=12),  # A batch is 3 rollouts of one actor.
   ),
   ids=str,
 )
-def test_kills_change_nothing_in_other_agents_and_lags(settings, tmp_path):
+def test_killed_runs_of_other_settings_equal_uninterrupted_runs(
+  settings, tmp_path
+):
   settings = settings | dict(num_frames=8_000)
-  run_to_the_end(tmp_path / 'straight', **settings)
-  kill_in_the_middle(random.Random(1), 2, tmp_path / 'cut', **settings)
-  run_to_the_end(tmp_path / 'cut', **settings)
-  comparing.assert_same_run(tmp_path / 'straight', tmp_path / 'cut')
+  uninterrupted, killed = tmp_path / 'uninterrupted', tmp_path / 'killed'
+  run_to_the_end(uninterrupted, **settings)
+  kill_at_different_checkpoints(random.Random(1), 2, killed, **settings)
+  run_to_the_end(killed, **settings)
+  comparing.assert_same_run(uninterrupted, killed)
 
 
-def test_two_runs_of_one_seed_on_envpools_envs_are_the_same(tmp_path):
+def test_envpool_runs_with_the_same_seed_are_identical(tmp_path):
   settings = dict(env='CartPole-v1', num_frames=4_000, use_lstm=True)
   for name in ('one', 'other'):
     run_to_the_end(tmp_path / name, **settings)
@@ -145,10 +151,10 @@ def test_two_runs_of_one_seed_on_envpools_envs_are_the_same(tmp_path):
   )
 
 
-def test_on_envpools_envs_a_killed_run_goes_on_with_new_episodes(tmp_path):
+def test_a_killed_envpool_run_resumes_with_new_episodes(tmp_path):
   settings = dict(env='CartPole-v1', num_frames=30_000, lag=-1)
   logdir = tmp_path / 'run'
-  kill_in_the_middle(random.Random(2), 1, logdir, **settings)
+  kill_at_different_checkpoints(random.Random(2), 1, logdir, **settings)
   run_to_the_end(logdir, **settings)
   updates = [int(row['num_updates']) for row in comparing.read_rows(logdir)]
   assert updates[:-1] == list(range(7, updates[-1], 7))

@@ -1,4 +1,4 @@
-"""The whole path from actors to learner, put together for a test."""
+"""Small training setups for tests, complete from actors to learner."""
 
 import contextlib
 
@@ -30,20 +30,20 @@ def config_for(**settings):
 
 
 def one_actor_config(**settings):
-  """One actor in lock-step, whose rollout is a batch."""
+  """Returns a config of one actor with lag 0, whose rollout is a batch."""
   one = dict(num_actors=1, envs_per_actor=8, batch_size=8, lag=0)
   return config_for(**(one | settings))
 
 
 def see_one_device(monkeypatch):
-  """What asks for all local devices finds the first."""
+  """Makes jax report only the first of the local devices."""
   devices = jax.local_devices()[:1]
   monkeypatch.setattr(jax, 'local_devices', lambda: devices)
   monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
 
 
 def make_setup(envs, agent=None, **settings):
-  """A run on one device that goes on for ever and learns nothing."""
+  """Makes a setup on one device that never ends and has learning rate 0."""
   frozen = dict(num_frames=10**9, learning_rate=0.0)
   config = config_for(num_actors=len(envs), **(frozen | settings))
   devices = jax.local_devices()[:1]
@@ -52,7 +52,7 @@ def make_setup(envs, agent=None, **settings):
 
 @contextlib.contextmanager
 def acting(setup):
-  """Actors running without a learner; gives their queue."""
+  """Runs the actors of `setup` without a learner; yields their queue."""
   queue = builders.make_queue(setup.config)
   store = builders.make_store(setup.config, setup.run, setup.devices)
   with pipeline.acting(setup, queue, store):

@@ -1,4 +1,4 @@
-"""Recorded runs: read however they were left, put together, averaged."""
+"""Tests of reading, grouping and averaging recorded runs."""
 
 import json
 
@@ -17,17 +17,17 @@ record, returns = recorded.record, recorded.returns
 read_groups = recorded.read_groups
 
 
-def test_a_torn_last_line_is_left_out(tmp_path):
-  for torn in ('300,', '300', '300,7.25', '300\n'):
-    logdir = record(tmp_path / torn, returns([100, 200], [1.0, 2.0]))
+def test_a_truncated_last_line_is_ignored(tmp_path):
+  for truncated in ('300,', '300', '300,7.25', '300\n'):
+    logdir = record(tmp_path / truncated, returns([100, 200], [1.0, 2.0]))
     with open(logdir / 'metrics.csv', 'a') as file:
-      file.write(torn)
+      file.write(truncated)
     run = runs_lib.read(logdir)
     np.testing.assert_array_equal(run.frames, [100, 200])
     np.testing.assert_array_equal(run.column('mean_return'), [1.0, 2.0])
 
 
-def test_a_cell_without_a_number_is_a_gap(tmp_path):
+def test_a_cell_without_a_finite_number_is_nan(tmp_path):
   run = runs_lib.read(
     record(tmp_path / 'run', returns([1, 2, 3, 4], ['', 0.5, 'nan', 'inf']))
   )
@@ -36,13 +36,13 @@ def test_a_cell_without_a_number_is_a_gap(tmp_path):
   assert run.has('mean_return') and not run.has('kl')
 
 
-def test_histograms_of_any_length_add_up(tmp_path):
+def test_histograms_of_different_lengths_are_summed(tmp_path):
   rows = {'num_frames': [1, 2, 3, 4], 'x': ['1 2', '', '0 1 0 5', '3']}
   run = runs_lib.read(record(tmp_path / 'run', rows))
   np.testing.assert_array_equal(run.histogram('x'), [4, 3, 0, 5])
 
 
-def test_a_run_is_read_once_however_it_is_named(tmp_path):
+def test_a_run_given_by_several_paths_is_read_once(tmp_path):
   logdir = record(tmp_path / 'deep' / 'er' / 'run', returns([1], [1.0]))
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other' / 'metrics.csv').write_text('not,of,a,run\n')
@@ -50,7 +50,7 @@ def test_a_run_is_read_once_however_it_is_named(tmp_path):
   assert [run.logdir for run in runs] == [logdir]
 
 
-def test_runs_that_differ_in_seed_alone_are_a_group(tmp_path):
+def test_runs_that_differ_only_in_seed_form_a_group(tmp_path):
   for lag in (2, 10):
     for seed in (0, 1):
       name = f'lag{lag}-seed{seed}'
@@ -58,7 +58,7 @@ def test_runs_that_differ_in_seed_alone_are_a_group(tmp_path):
       record(
         tmp_path / name, rows, lag=lag, seed=seed, timeout_seconds=9 + seed
       )
-  first, second = read_groups(tmp_path)  # 2 before 10, not '10' before '2'.
+  first, second = read_groups(tmp_path)  # Sorted as numbers, not as text.
   assert [run.logdir.name for run in first.runs] == ['lag2-seed0', 'lag2-seed1']
   assert [run.logdir.name for run in second.runs] == [
     'lag10-seed0',
@@ -68,7 +68,7 @@ def test_runs_that_differ_in_seed_alone_are_a_group(tmp_path):
   assert second.label == 'lag=10 (2 seeds)'
 
 
-def test_all_that_differs_is_in_the_name(tmp_path):
+def test_a_group_name_has_every_setting_that_differs(tmp_path):
   record(tmp_path / 'a', returns([1], [1.0]), lambda_=0.9, torso='deep')
   record(tmp_path / 'b', returns([1], [1.0]), lambda_=1.0, torso='deep')
   record(tmp_path / 'c', returns([1], [1.0]), lambda_=1.0)
@@ -79,27 +79,27 @@ def test_all_that_differs_is_in_the_name(tmp_path):
   }
 
 
-def test_a_group_alone_is_called_by_its_env(tmp_path):
+def test_a_single_group_is_named_after_its_env(tmp_path):
   record(tmp_path / 'a', returns([1], [1.0]))
   assert [g.label for g in read_groups(tmp_path)] == ['Catch (1 seed)']
   record(tmp_path / 'again', returns([1], [1.0]))
   assert [g.label for g in read_groups(tmp_path)] == ['Catch (2 runs)']
 
 
-def test_what_an_old_version_did_not_know_is_the_default(tmp_path):
+def test_fields_missing_from_an_older_config_have_defaults(tmp_path):
   record(tmp_path / 'new', returns([1], [1.0]), lag=5)
   old = record(tmp_path / 'old', returns([1], [1.0]), log_seconds=1.0)
   config = json.loads((old / 'config.json').read_text())
   del config['lag']
   (old / 'config.json').write_text(json.dumps(config))
-  # And what the new one does not know tells nothing.
+  # log_seconds, which this version lacks, distinguishes no groups.
   assert [group.name for group in read_groups(tmp_path)] == [
     'lag=-1',
     'lag=5',
   ]
 
 
-def test_a_band_by_hand():
+def test_a_band_matches_values_computed_by_hand():
   a = np.array([0.0, 10.0, 20.0]), np.array([0.0, 10.0, 0.0])
   b = np.array([5.0, 15.0, 40.0]), np.array([1.0, 3.0, 9.0])
   c = np.array([0.0, 40.0]), np.array([3.0, 3.0])
@@ -122,40 +122,40 @@ def test_a_gap_of_one_run_is_a_gap_of_the_band():
   )
 
 
-def broken(tmp_path, name, text):
+def with_faulty_file(tmp_path, name, text):
   (record(tmp_path / 'run', returns([1], [1.0])) / name).write_text(text)
   return [tmp_path]
 
 
 @pytest.mark.parametrize(
-  'prepare,sentence',
+  'prepare,message',
   (
-    (lambda path: [], 'Name a run'),
-    (lambda path: [path / 'nowhere'], 'There is no folder .*nowhere'),
-    (lambda path: [path], 'There is no run in'),
+    (lambda path: [], 'log directory'),
+    (lambda path: [path / 'nowhere'], 'nowhere'),
+    (lambda path: [path], 'no run'),
     (
       lambda path: [record(path / 'run', returns([], []))],
-      'None of these runs has rows yet',
+      'rows',
     ),
     (
-      lambda path: broken(path, 'config.json', '{"env": '),
-      'config.json cannot',
+      lambda path: with_faulty_file(path, 'config.json', '{"env": '),
+      'config.json',
     ),
-    (lambda path: broken(path, 'config.json', '[1]'), 'no configuration'),
+    (lambda path: with_faulty_file(path, 'config.json', '[1]'), 'config.json'),
     (
-      lambda path: broken(
+      lambda path: with_faulty_file(
         path, 'metrics.csv', 'num_frames,mean_return\n1,high\n'
       ),
-      "metrics.csv: invalid number .*'high'",
+      'metrics.csv.*mean_return.*high',
     ),
     (
-      lambda path: broken(path, 'metrics.csv', 'step,value\n1,2\n'),
-      'None of these runs has rows yet',
+      lambda path: with_faulty_file(path, 'metrics.csv', 'step,value\n1,2\n'),
+      'rows',
     ),
   ),
   ids=lambda x: x if isinstance(x, str) else '',
 )
-def test_what_cannot_be_drawn_gets_a_sentence(prepare, sentence, tmp_path):
-  with pytest.raises(config_lib.ConfigError, match=sentence):
+def test_unreadable_runs_raise_config_error(prepare, message, tmp_path):
+  with pytest.raises(config_lib.ConfigError, match=message):
     pages.draw(prepare(tmp_path), tmp_path / 'out')
   assert not (tmp_path / 'out').exists()

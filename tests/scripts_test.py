@@ -1,6 +1,7 @@
-"""The commands as a user types them: records, and sentences for bad input."""
+"""Tests of the training command: records, exit status, error messages."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import pytest
 
 from agents import polling
 from experiments import cli
+from experiments import config as config_lib
 from experiments import train
 from experiments.training import checkpoint
 
@@ -56,7 +58,7 @@ def read_metrics(logdir):
     return list(csv.DictReader(file))
 
 
-def test_a_run_leaves_its_records(tmp_path):
+def test_a_run_writes_its_records_and_rejects_changed_settings(tmp_path):
   logdir = tmp_path / 'new' / 'run'
   result = run_train(
     '--preset=catch',
@@ -86,17 +88,18 @@ def test_a_run_leaves_its_records(tmp_path):
     'events.out.tfevents',
   ):
     assert name in result.stdout
-  assert result.stdout.startswith('Training on 1 x cpu')
-  assert 'lag' in result.stderr and 'return' in result.stderr  # The bar.
+  assert 'cpu' in result.stdout
+  # The progress bar.
+  assert 'lag' in result.stderr and 'return' in result.stderr
 
-  # Once more, it is over; the run's own values take the place of a preset.
+  # A complete run is not trained again; its recorded values replace a preset.
   again = run_train(f'--logdir={logdir}')
   assert again.returncode == 0, again.stderr
-  assert 'Trained on 30,' in again.stdout and 'Resuming' in again.stdout
+  assert 'Resuming' in again.stdout and '30,' in again.stdout
   assert read_metrics(logdir) == rows
 
   other = run_train(f'--logdir={logdir}', '--seed=4', '--lag=2')
-  assert_refused(other, '--seed=4 (it has 3), --lag=2 (it has -1)')
+  assert_rejected(other, '--seed=4', '--lag=2')
   assert read_metrics(logdir) == rows
 
 
@@ -132,104 +135,102 @@ def test_several_devices_train(tmp_path):
   assert result.returncode == 0, result.stderr
 
 
-def assert_refused(result, sentence):
-  """One line, status 2, no traceback."""
+def assert_rejected(result, *words):
+  """Checks for exit status 2 and one line on stderr with all `words`."""
   assert result.returncode == 2, result.stderr
   lines = result.stderr.strip().splitlines()
-  assert len(lines) == 1 and lines[0].startswith('error: '), result.stderr
-  assert sentence in lines[0]
+  assert len(lines) == 1, result.stderr
+  assert all(word in lines[0] for word in words), result.stderr
   assert not result.stdout
 
 
 @pytest.mark.parametrize(
-  'flags,sentence',
+  'flags,word',
   (
-    (['--preset=atary'], 'Did you mean atari'),
-    (['--env=Pong-v5'], '--env=Pong-v5 needs a --preset'),
-    (['--preset=catch', '--env=Pendulum-v1'], 'Unsupported action space'),
-    (['--torso=wide'], 'shallow|deep|mlp'),
-    (['--nonsense=1'], "Unknown command line flag 'nonsense'"),
+    (['--preset=atary'], 'mean atari'),
+    (['--env=Pong-v5'], '--preset'),
+    (['--preset=catch', '--env=Pendulum-v1'], 'action space'),
+    (['--torso=wide'], 'deep'),
+    (['--nonsense=1'], 'nonsense'),
     (['--num_frames=many'], 'num_frames'),
-    (['catch'], "Unexpected argument 'catch'"),
+    (['catch'], "'catch'"),
   ),
   ids=lambda x: str(x),
 )
-def test_bad_input_gets_a_sentence(flags, sentence, tmp_path):
+def test_invalid_input_is_rejected(flags, word, tmp_path):
   result = run_train(f'--logdir={tmp_path / "run"}', *flags)
-  assert_refused(result, sentence)
+  assert_rejected(result, word)
   assert not (tmp_path / 'run').exists()
 
 
-def test_without_a_log_directory_too_bad_input_gets_a_sentence():
-  assert_refused(run_train('--env=Pong-v5'), 'needs a --preset')
+def test_invalid_input_without_a_log_directory_is_rejected():
+  assert_rejected(run_train('--env=Pong-v5'), '--preset')
 
 
-def test_a_batch_that_does_not_divide_over_devices(tmp_path):
+def test_a_batch_that_does_not_divide_over_devices_is_rejected(tmp_path):
   result = run_train(f'--logdir={tmp_path / "run"}', devices=3)
-  assert_refused(result, 'does not divide over the 3 devices')
+  assert_rejected(result, '--batch_size', 'devices, 3')
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_log_directory_that_cannot_be_written(tmp_path):
+def test_an_unwritable_log_directory_is_rejected(tmp_path):
   (tmp_path / 'file').write_text('')
-  assert_refused(
-    run_train(f'--logdir={tmp_path / "file" / "run"}'), 'Cannot write'
-  )
+  logdir = tmp_path / 'file' / 'run'
+  assert_rejected(run_train(f'--logdir={logdir}'), f'--logdir={logdir}')
 
 
-def test_a_deadline_that_passes_ends_with_a_sentence(monkeypatch, capsys):
-  def stuck(config):
+def test_a_timeout_exits_with_status_1_and_names_its_flag(monkeypatch, capsys):
+  def time_out(config):
     raise polling.Timeout('Actor 0 waited.')
 
-  monkeypatch.setattr(train, 'train', stuck)
+  monkeypatch.setattr(train, 'train', time_out)
   monkeypatch.setattr(cli, 'config_from_flags', lambda: None)
   with pytest.raises(SystemExit) as info:
     train.main()
   assert info.value.code == 1
-  assert capsys.readouterr().err == (
-    'Stuck: Actor 0 waited. See --timeout_seconds.\n'
-  )
+  (line,) = capsys.readouterr().err.splitlines()
+  assert 'Actor 0 waited.' in line and '--timeout_seconds' in line
 
 
-def test_a_run_that_diverges_ends_with_a_sentence(tmp_path):
+def test_a_diverged_run_prints_the_command_that_recomputes_it(tmp_path):
   logdir = tmp_path / 'run'
   result = run_train('--learning_rate=1e30', f'--logdir={logdir}')
   assert result.returncode == 1, result.stderr
   assert 'Traceback' not in result.stderr
-  sentence = result.stderr.strip().rsplit('\n', 1)[1]
-  assert sentence.startswith('Diverged: Update 1 is not finite (loss')
-  assert f'python -m experiments.recompute {logdir}/flight.npz' in sentence
+  message = result.stderr.strip().rsplit('\n', 1)[1]
+  assert 'update 1 ' in message.lower() and 'loss' in message
+  assert f'python -m experiments.recompute {logdir}/flight.npz' in message
 
 
-def test_envpool_missing(tmp_path):
+def test_a_missing_envpool_is_reported(tmp_path):
   (tmp_path / 'envpool.py').write_text('raise ImportError("no envpool here")\n')
   result = run_train(
     '--preset=pong', f'--logdir={tmp_path / "run"}', path=tmp_path
   )
-  assert_refused(result, 'EnvPool is not installed')
+  assert_rejected(result, 'pip install envpool')
   assert not (tmp_path / 'run').exists()
 
 
-def test_a_log_directory_with_an_impossible_name(tmp_path):
+def test_a_log_directory_with_too_long_a_name_is_rejected(tmp_path):
   result = run_train(f'--logdir={tmp_path / ("x" * 300)}')
-  assert_refused(result, 'File name too long')
+  assert_rejected(result, 'File name too long')
 
 
-def test_help_shows_every_flag_with_its_presets():
+def test_help_shows_every_flag_and_the_presets():
   result = run_train('--help')
   assert result.returncode == 0
-  for flag in (
-    '--preset',
-    '--envs_per_actor',
-    '--learning_rate',
-    '--[no]use_lstm',
-  ):
-    assert flag in result.stdout
-  assert 'Table G.1' in result.stdout
+  fields = (field.name for field in dataclasses.fields(config_lib.Config))
+  for name in ('preset', *fields):
+    assert f'--{name}' in result.stdout or f'--[no]{name}' in result.stdout
+  for preset in config_lib.PRESETS:
+    assert f'{preset}:' in result.stdout
 
 
 def signal_after_rows(signum, num_rows, logdir, *flags):
-  """Starts a run, sends a signal once it has so many rows; status, output."""
+  """Sends a signal to a new run after `num_rows` rows of metrics.csv.
+
+  Returns (exit status, stdout, stderr).
+  """
   process = subprocess.Popen(
     [sys.executable, '-m', 'experiments.train', f'--logdir={logdir}', *flags],
     cwd=ROOT,
@@ -237,7 +238,7 @@ def signal_after_rows(signum, num_rows, logdir, *flags):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    # Should the tests themselves ignore SIGINT, in the background of a shell.
+    # A background job of a shell ignores SIGINT, and its children inherit that.
     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 240

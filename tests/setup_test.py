@@ -1,4 +1,4 @@
-"""A run's setup: new, resumed, and closed whatever happens."""
+"""Tests of the setup of a run: new, resumed, and closed after errors."""
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from tests import running
 
 
 class ClosingCatch(catch.Catch):
-  """Counts how often it was closed."""
+  """A Catch environment that counts calls of `close`."""
 
   closed = 0
 
@@ -31,7 +31,7 @@ def params_of(setup):
   return jax.device_get(learner.local_params(setup.run.train_state))
 
 
-def test_the_seed_decides_parameters_and_actors_keys():
+def test_the_seed_determines_parameters_and_actor_keys():
   one, same, other = (
     running.make_setup(make_envs(), seed=seed) for seed in (3, 3, 4)
   )
@@ -54,46 +54,46 @@ def test_closing_closes_every_environment():
   assert [env.closed for env in envs] == [1, 1, 1]
 
 
-class StuckCatch(ClosingCatch):
-  """Cannot be closed."""
+class FaultyCatch(ClosingCatch):
+  """A Catch environment whose `close` raises."""
 
   def close(self):
     super().close()
-    raise OSError('stuck')
+    raise OSError('faulty close')
 
 
-def test_closing_goes_on_though_one_environment_raises():
-  envs = [ClosingCatch(2, 0), StuckCatch(2, 1), ClosingCatch(2, 2)]
-  with pytest.raises(OSError, match='stuck'):
+def test_closing_continues_after_one_environment_raises():
+  envs = [ClosingCatch(2, 0), FaultyCatch(2, 1), ClosingCatch(2, 2)]
+  with pytest.raises(OSError, match='faulty close'):
     running.make_setup(envs).close()
   assert [env.closed for env in envs] == [1, 1, 1]
 
 
-def test_a_run_that_ends_closes_all_environments_though_one_raises():
-  envs = [StuckCatch(2, 0), ClosingCatch(2, 1)]
+def test_the_end_of_a_run_closes_all_environments_though_one_raises():
+  envs = [FaultyCatch(2, 0), ClosingCatch(2, 1)]
   setup = running.make_setup(envs)
-  with pytest.raises(OSError, match='stuck'), running.acting(setup):
+  with pytest.raises(OSError, match='faulty close'), running.acting(setup):
     pass
   assert [env.closed for env in envs] == [1, 1]
 
 
-# A checkpoint of this, and nothing else.
-TORN = {'statistics/num_updates': np.array(5)}
+# A checkpoint that lacks all other entries.
+INCOMPLETE = {'statistics/num_updates': np.array(5)}
 
 
 @pytest.mark.parametrize(
   'settings,saved,error',
   (
     (dict(torso='deep'), None, config_lib.ConfigError),
-    (dict(), TORN, checkpoint.CheckpointError),
+    (dict(), INCOMPLETE, checkpoint.CheckpointError),
   ),
 )
-def test_a_setup_that_cannot_be_made_closes_the_environments_it_made(
+def test_a_failed_setup_closes_only_the_environments_it_made(
   settings, saved, error, monkeypatch
 ):
   envs = make_envs()
   config = running.config_for(num_actors=2, **settings)
-  with pytest.raises(error):  # Those that it was given stay open.
+  with pytest.raises(error):  # The given environments stay open.
     setup_lib.make_setup(config, saved, envs=envs)
   assert [env.closed for env in envs] == [0, 0]
   monkeypatch.setattr(builders, 'make_envs', lambda *_: envs)
@@ -102,7 +102,7 @@ def test_a_setup_that_cannot_be_made_closes_the_environments_it_made(
   assert [env.closed for env in envs] == [1, 1]
 
 
-def test_shapes_only_are_those_of_a_real_state():
+def test_shapes_only_returns_the_shapes_of_a_real_state():
   real, shapes = (
     setup_lib.make_setup(
       running.config_for(num_actors=2),
@@ -126,7 +126,7 @@ def test_shapes_only_are_those_of_a_real_state():
 @pytest.mark.parametrize(
   'settings', (dict(torso='wide'), dict(precision='f8'), dict(discount=2.0))
 )
-def test_a_value_that_no_field_has_is_rejected_before_anything_is_made(
+def test_an_invalid_value_is_rejected_before_envs_are_made(
   settings, monkeypatch
 ):
   monkeypatch.setattr(builders, 'make_envs', lambda *_: pytest.fail('made'))
@@ -135,7 +135,7 @@ def test_a_value_that_no_field_has_is_rejected_before_anything_is_made(
     setup_lib.make_setup(running.config_for(**settings))
 
 
-def test_a_run_is_on_the_devices_it_was_given():
+def test_a_run_uses_the_given_devices():
   devices = jax.local_devices()[2:4]
   config = running.config_for(num_actors=1)
   setup = setup_lib.make_setup(config, envs=make_envs(1), devices=devices)
@@ -144,7 +144,7 @@ def test_a_run_is_on_the_devices_it_was_given():
     assert leaf.devices() == set(devices)
 
 
-def test_a_saved_setup_is_the_same_once_more():
+def test_a_resumed_setup_equals_the_saved_one():
   config = running.config_for(
     num_actors=2, replay_fraction=0.5, batch_size=4, lag=1, seed=7
   )
@@ -161,13 +161,13 @@ def test_a_saved_setup_is_the_same_once_more():
     assert leaf.devices() == set(jax.local_devices())
   again = checkpoint.flatten(run_state.pack(resumed.run, resumed.replay_buffer))
   assert flat.keys() == again.keys()
-  # The names of a checkpoint never change: older ones must be resumed.
+  # These names never change: runs resume from older checkpoints.
   assert flat['memory/rows/timestep/reward'].shape == (2, 5, 2)
   assert {'statistics/num_updates', 'actors/1/key'} <= flat.keys()
   for name, x in flat.items():
     np.testing.assert_array_equal(x, again[name], err_msg=name)
   empty = {k: x for k, x in flat.items() if not k.startswith('memory/')}
-  with pytest.raises(checkpoint.CheckpointError, match='no replay buffer'):
+  with pytest.raises(checkpoint.CheckpointError, match='replay buffer'):
     setup_lib.make_setup(config, empty)
   new.close()
   resumed.close()

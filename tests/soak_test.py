@@ -1,4 +1,4 @@
-"""The soak: what it samples, and what it says of the samples."""
+"""Tests of the soak test: sampling a process, summarising the samples."""
 
 import pathlib
 import subprocess
@@ -9,10 +9,12 @@ import pytest
 from experiments import soak
 
 SLEEP = 'import time; time.sleep(60)'
-DEAF = 'import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); ' + SLEEP
+IGNORE = (
+  'import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); ' + SLEEP
+)
 
 
-def test_a_growing_process_is_told_from_a_flat_one():
+def test_the_summary_measures_the_growth_of_memory():
   def samples(growth):
     return [
       soak.Sample(36.0 * i, 500.0 + growth * i, 30, 8) for i in range(100)
@@ -27,37 +29,37 @@ def test_a_growing_process_is_told_from_a_flat_one():
   assert flat['minutes'] == pytest.approx(59.4)
 
 
-def test_a_process_is_watched_and_asked_to_stop():
+def test_watch_samples_a_process_and_stops_it():
   code = (
     'import signal, sys, time\n'
     'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
-    'hoard = []\n'
+    'arrays = []\n'
     'while True:\n'
-    '  hoard.append(bytearray(2**20)); time.sleep(0.02)'
+    '  arrays.append(bytearray(2**20)); time.sleep(0.02)'
   )
-  samples = soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.05)
+  samples = soak.watch([sys.executable, '-c', code], seconds=2.0, every=0.05)
   assert len(samples) > 5
   assert samples[-1].resident_mib > samples[0].resident_mib + 5
-  assert samples[-1].seconds <= 1.0
+  assert samples[-1].seconds <= 2.0
 
 
 @pytest.mark.parametrize(
-  'code,sentence',
+  'code,message',
   (
-    ('pass', 'The process ended after'),
-    (SLEEP, 'The process ended with status -15'),
-    (DEAF, 'The process ended with status -9'),
+    ('pass', 'ended after'),
+    (SLEEP, 'status -15'),
+    (IGNORE, 'status -9'),
   ),
 )
-def test_a_process_that_does_not_end_in_order_is_said(
-  code, sentence, monkeypatch
+def test_watch_raises_if_a_process_fails_or_ignores_sigterm(
+  code, message, monkeypatch
 ):
   monkeypatch.setattr(soak, '_STOP_SECONDS', 1.0)
-  with pytest.raises(RuntimeError, match=sentence):
-    soak.watch([sys.executable, '-c', code], seconds=1.0, every=0.1)
+  with pytest.raises(RuntimeError, match=message):
+    soak.watch([sys.executable, '-c', code], seconds=2.0, every=0.1)
 
 
-def test_where_nothing_can_be_written_nothing_is_trained():
+def test_an_unwritable_output_folder_is_rejected_before_training():
   result = subprocess.run(
     [sys.executable, '-m', 'experiments.soak', '--out=/proc/none/x', '--'],
     cwd=pathlib.Path(__file__).parent.parent,
@@ -66,6 +68,5 @@ def test_where_nothing_can_be_written_nothing_is_trained():
     check=False,
   )
   assert result.returncode == 2, result.stderr
-  assert result.stderr == (
-    'error: Cannot write to --out=/proc/none/x: No such file or directory.\n'
-  )
+  (line,) = result.stderr.splitlines()
+  assert '--out=/proc/none/x' in line

@@ -1,4 +1,4 @@
-"""TensorBoard's events, read back."""
+"""Tests of the TensorBoard event files, which are read back."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def write(logdir, *rows):
   return events.values(logdir)
 
 
-def test_every_column_is_a_tag_but_what_is_empty(tmp_path):
+def test_every_cell_that_is_not_empty_is_written_under_its_column(tmp_path):
   values = write(
     tmp_path, make_row(40), make_row(80, mean_return='', kl='0.25')
   )
@@ -42,7 +42,7 @@ def test_every_column_is_a_tag_but_what_is_empty(tmp_path):
   assert times[1:] == [1000000123.0] * 2
 
 
-def test_histograms_hold_their_counts_where_they_belong(tmp_path):
+def test_histograms_have_the_counts_and_moments_of_their_bins(tmp_path):
   values = write(tmp_path, make_row(40, policy_lag_histogram='4'))
   ((_, lags),) = values['policy_lag_histogram']
   assert lags.num == 4 and lags.sum == 0.0 and list(lags.bucket) == [4.0]
@@ -55,7 +55,7 @@ def test_histograms_hold_their_counts_where_they_belong(tmp_path):
   assert lags.sum == 4.0  # Three rollouts at lag 0, two at lag 2.
 
 
-def test_a_new_file_takes_the_place_of_those_before(tmp_path):
+def test_a_new_event_file_replaces_older_ones(tmp_path):
   write(tmp_path, make_row(40), make_row(80))
   (path,) = tmp_path.iterdir()
   path.rename(tmp_path / 'events.out.tfevents.1000000000.elsewhere')

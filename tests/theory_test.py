@@ -1,4 +1,4 @@
-"""Theorem 1 on a small MDP: fixed points, and how fast they are reached."""
+"""Tests of Theorem 1 on a small MDP: fixed points and contraction rates."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ CASES = (
 
 @pytest.mark.parametrize('rho_bar,c_bar,lambda_', CASES)
 @pytest.mark.parametrize('seed', range(3))
-def test_iterating_lands_on_the_value_of_the_clipped_policy(
+def test_the_fixed_point_is_the_value_of_the_clipped_policy(
   seed, rho_bar, c_bar, lambda_
 ):
   mdp = tabular_mdp.make_mdp(seed)
@@ -39,7 +39,9 @@ def test_iterating_lands_on_the_value_of_the_clipped_policy(
 
 @pytest.mark.parametrize('rho_bar,c_bar,lambda_', CASES)
 @pytest.mark.parametrize('seed', range(3))
-def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
+def test_the_operator_contracts_as_fast_as_the_bound(
+  seed, rho_bar, c_bar, lambda_
+):
   mdp = tabular_mdp.make_mdp(seed)
   apply = tabular_mdp.operator(
     mdp,
@@ -55,11 +57,11 @@ def test_contracts_at_least_as_fast_as_the_bound(seed, rho_bar, c_bar, lambda_):
   rng = np.random.default_rng(seed)
   for _ in range(20):
     v, w = rng.normal(size=(2, tabular_mdp.STATES))
-    apart = np.max(np.abs(apply(v) - apply(w)))
-    assert apart <= eta * np.max(np.abs(v - w)) + 1e-5
+    distance = np.max(np.abs(apply(v) - apply(w)))
+    assert distance <= eta * np.max(np.abs(v - w)) + 1e-5
 
 
-def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
+def test_the_clipped_policy_has_another_value_than_mu_and_pi():
   mdp = tabular_mdp.make_mdp(0)
   clipped = tabular_mdp.value_of(mdp, tabular_mdp.clipped_policy(mdp, 0.5))
   for policy in (mdp.mu, mdp.pi):
@@ -69,7 +71,9 @@ def test_the_fixed_point_is_neither_mu_nor_pi_when_rho_is_clipped():
 @pytest.mark.parametrize('correction', ('one_step', 'epsilon', 'none'))
 @pytest.mark.parametrize('lambda_', (1.0, 0.7))
 @pytest.mark.parametrize('seed', range(3))
-def test_the_other_corrections_learn_the_value_of_mu(seed, lambda_, correction):
+def test_other_corrections_converge_to_the_value_of_mu(
+  seed, lambda_, correction
+):
   mdp = tabular_mdp.make_mdp(seed)
   v = tabular_mdp.fixed_point(
     tabular_mdp.operator(

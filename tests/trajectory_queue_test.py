@@ -1,6 +1,8 @@
-"""The lock-free queue under real threads: nothing lost, everybody woken."""
+"""Tests of the lock-free trajectory queue, with real threads."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -18,14 +20,19 @@ def test_a_ring_is_first_in_first_out_and_bounded():
   assert len(ring) == 0
 
 
-def test_a_ring_lets_go_of_what_was_read():
-  ring = trajectory_queue.Ring(1)
-  ring.try_put('large')
+def test_a_ring_holds_no_reference_to_items_after_reading():
+  ring, item = trajectory_queue.Ring(1), threading.Event()
+  reference = weakref.ref(item)
+  ring.try_put(item)
+  del item
+  gc.collect()
+  assert reference() is not None
   ring.try_get()
-  assert ring._slots == [None]
+  gc.collect()
+  assert reference() is None
 
 
-def test_threads_lose_double_and_reorder_nothing():
+def test_threads_neither_lose_nor_duplicate_nor_reorder_items():
   num_actors, items = 4, 3_000
   queue = trajectory_queue.TrajectoryQueue(
     num_actors, capacity=2, timeout_seconds=20
@@ -78,38 +85,36 @@ def test_closing_ends_every_wait():
   assert results == {'put': False, 'get': None}
 
 
-def test_a_dead_actor_raises_in_the_reader_with_its_error():
+def test_the_error_of_an_actor_is_raised_in_the_reader():
   queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=20)
   timer = threading.Timer(0.1, queue.fail, (1, ValueError('broken joystick')))
   timer.start()
-  with pytest.raises(
-    RuntimeError, match='Actor 1 failed.*broken joystick'
-  ) as info:
-    queue.get()  # Waits for actor 0, which is silent.
+  with pytest.raises(RuntimeError, match='Actor 1.*broken joystick') as info:
+    queue.get()  # Waits for actor 0, which puts nothing.
   assert isinstance(info.value.__cause__, ValueError)
 
 
 def test_every_wait_has_a_deadline():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.05)
-  with pytest.raises(polling.Timeout, match='waited for actor 0'):
+  with pytest.raises(polling.Timeout, match='actor 0'):
     queue.get()
   queue.put(0, 'a')
-  with pytest.raises(polling.Timeout, match='Actor 0 waited'):
+  with pytest.raises(polling.Timeout, match='Actor 0'):
     queue.put(0, 'b')
 
 
-def test_a_long_wait_polls_less_and_less_often(monkeypatch):
+def test_a_long_wait_polls_less_and_less_often_within_bounds(monkeypatch):
   naps = []
   monkeypatch.setattr(polling.time, 'monotonic', lambda: sum(naps))
   monkeypatch.setattr(polling.time, 'sleep', naps.append)
-  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.1)
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=2)
   with pytest.raises(polling.Timeout):
     queue.get()
   assert naps == sorted(naps)
-  assert naps[0] == 2e-4 and naps[-1] == 2e-3
+  assert 0 < naps[0] < naps[-1] < 0.02
 
 
-def test_an_actors_own_deadline_stays_one():
+def test_the_timeout_of_an_actor_is_raised_as_a_timeout():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=20)
   queue.fail(0, polling.Timeout('Actor 0 waited.'))
   with pytest.raises(polling.Timeout, match='Actor 0 waited'):

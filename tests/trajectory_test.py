@@ -1,4 +1,4 @@
-"""Rows into transitions, and episodes counted from rows."""
+"""Tests of transitions and of episode statistics, made from rows."""
 
 import dm_env
 import numpy as np
@@ -10,7 +10,7 @@ FIRST, MID, LAST = 0, 1, 2
 
 
 def make_rows(step_types, rewards, discounts=None):
-  """Rows `[T+1, 1]` whose action at row t is t and log-probability -t."""
+  """Makes rows [T+1, 1]; row t has action t and log-probability -t."""
   n = len(step_types)
   column = lambda x, dtype: np.asarray(x, dtype)[:, None]
   return trajectory.Row(
@@ -26,12 +26,12 @@ def make_rows(step_types, rewards, discounts=None):
 
 
 def timesteps(step_types, rewards):
-  """The timesteps of `make_rows`, one by one."""
+  """Returns the rows of `make_rows` as a list of timesteps."""
   rows = make_rows(step_types, rewards)
   return [dm_env.TimeStep(*fields) for fields in zip(*rows.timestep)]
 
 
-def test_a_transition_is_what_arrives_a_row_later():
+def test_a_transition_has_action_and_reward_of_the_next_row():
   rows = make_rows([FIRST, MID, LAST, FIRST], [0, 1, 2, 0], [1, 1, 0, 1])
   steps = trajectory.transitions(rows)
   np.testing.assert_array_equal(steps.actions[:, 0], [1, 2, 3])
@@ -57,8 +57,9 @@ def test_episodes_are_counted_across_unrolls():
   np.testing.assert_array_equal(totals.lengths, [1])
 
 
-def test_first_row_says_that_nothing_led_to_it():
+def test_the_first_row_has_action_and_log_prob_zero():
   timestep = make_rows([FIRST], [0]).timestep
   row = trajectory.first_row(timestep)
   np.testing.assert_array_equal(row.action, [0])
+  np.testing.assert_array_equal(row.log_prob, [0.0])
   assert row.action.dtype == np.int32 and row.log_prob.dtype == np.float32
