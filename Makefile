@@ -1,9 +1,9 @@
 # make train    trains IMPALA on Catch, in seconds; ARGS='--seed=1' adds flags
-# make test     checks style and runs the fast tests; ARGS='-k vtrace' chooses
+# make test     checks style and runs the fast tests; ARGS='-k vtrace' selects
 # make test-slow  runs the slow tests: kills, learning, whole studies
-# make install  builds the environment, .venv, alone: exact versions
-# make lock     renews those versions from setup.py (needs uv)
-# make clean    removes the environment
+# make install  only creates the virtual environment .venv, with pinned versions
+# make lock     updates the pinned versions from setup.py (needs uv)
+# make clean    removes the virtual environment
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,4 +1,4 @@
-"""The package: `pip install -e .`; extras: cuda, dev, build, benchmarks."""
+"""The package, for `pip install -e .`; extras: cuda, dev, build, benchmarks."""
 
 import setuptools
 
@@ -31,7 +31,7 @@ setuptools.setup(
     'tqdm',
   ],
   extras_require={
-    'benchmarks': ['rlax', 'torch'],  # Run from a checkout.
+    'benchmarks': ['rlax', 'torch'],  # The scripts run from a checkout.
     'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
     'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff'],

@@ -1,9 +1,10 @@
-"""Whole trainings on Pong, in turns: ours, and one of plain parts.
+"""Throughput of training on Pong: ours against plain components, interleaved.
 
 python -m benchmarks.end_to_end --json=end_to_end.json
 
-The plain one has Haiku's convolutions on the whole batch at once, EnvPool's own
-frame stack, and one actor. Both learn from batches of 32 unrolls of 20.
+The plain setup uses Haiku's convolutions without gradient accumulation,
+EnvPool's own frame stack, and one actor. Both setups train on batches of 32
+unrolls of 20 steps.
 """
 
 import contextlib
@@ -22,13 +23,13 @@ from experiments.training import setup as setup_lib
 
 
 def ours(torso: str) -> setup_lib.Setup:
-  """The preset's."""
+  """Makes the setup of the preset `atari`."""
   config = config_lib.from_preset('atari', torso=torso, num_frames=2**53)
   return setup_lib.make_setup(config)
 
 
 def plain_parts(torso: str) -> setup_lib.Setup:
-  """The same training of plain parts."""
+  """Makes the setup of the same training with plain components."""
   config = config_lib.from_preset('atari', torso=torso, num_frames=2**53)
   config = dataclasses.replace(
     config, num_actors=1, unrolls_per_pass=config.batch_size
@@ -39,18 +40,23 @@ def plain_parts(torso: str) -> setup_lib.Setup:
 
 
 def main() -> None:
-  """Compares."""
+  """Compares the throughput of both setups."""
   values = flags.FLAGS
   with timing.recording('agent steps/s', 'ours', values.json) as record:
     readings, resident = read(values.torso, values.seconds, values.rounds)
     record[values.torso] = timing.rates(readings, 1)
-  print(f'Resident memory of both: {resident:,.0f} MiB')
+  print(f'Resident memory of the process with both: {resident:,.0f} MiB')
 
 
 def read(
   torso: str, seconds: float, rounds: int
 ) -> tuple[dict[str, list[float]], float]:
-  """Seconds for an agent step, round by round; and MiB of memory at the end."""
+  """Measures both setups in interleaved rounds.
+
+  Returns:
+    Seconds per agent step in each round, by setup, and the resident memory of
+    the process at the end, in MiB.
+  """
   readings = {'plain': [], 'ours': []}
   with contextlib.ExitStack() as stack:
     measures = {
@@ -66,8 +72,10 @@ def read(
 
 
 if __name__ == '__main__':
-  flags.DEFINE_enum('torso', 'shallow', sorted(plain.TORSOS), 'Which network.')
-  flags.DEFINE_float('seconds', 8.0, 'Of a training, a round.', lower_bound=1)
-  flags.DEFINE_integer('rounds', 5, 'How many.', lower_bound=1)
-  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  flags.DEFINE_enum('torso', 'shallow', sorted(plain.TORSOS), 'Torso to use.')
+  flags.DEFINE_float(
+    'seconds', 8.0, 'Seconds per setup and round.', lower_bound=1
+  )
+  flags.DEFINE_integer('rounds', 5, 'Number of rounds.', lower_bound=1)
+  flags.DEFINE_string('json', '', 'Also writes the results to this file.')
   cli.run(main)

@@ -1,13 +1,14 @@
-"""The learner's update against plain convolutions, and against PyTorch.
+"""Speed of the learner's update: ours against plain Haiku and PyTorch.
 
 python -m benchmarks.learner_update --json=learner_update.json
 
-Ours and the plain one are the whole update of `learner.make_update` on frames
-that the agent stacks; the plain one has Haiku's convolution and max-pooling and
-takes the batch at once. PyTorch, channels last, does the same network forward
-and backward on frames already stacked, with a loss of the same heads, without
-V-trace and optimiser. It needs the extra `benchmarks`, and is left out where
-there is an accelerator, for it is measured on the CPU.
+Ours and the plain update are the whole update of `learner.make_update`, on
+frames that the agent stacks. The plain one uses Haiku's convolution and
+max-pooling, without gradient accumulation. PyTorch (channels last) runs only
+the forward and backward pass of the same network, on frames that are already
+stacked. Its loss has policy, value and entropy terms, without V-trace; there is
+no optimiser. It needs the extra `benchmarks`. PyTorch is measured on CPU, so it
+is skipped if JAX uses an accelerator.
 """
 
 from collections.abc import Callable
@@ -39,12 +40,12 @@ def make_ours(
   devices: Sequence[jax.Device] | None = None,
   **settings: Any,
 ) -> Callable[[], Any]:
-  """An update of a batch of random frames, on the first device by default.
+  """Makes a call that runs our update on a batch of random frames.
 
   Args:
-    config: of the run.
-    devices: that share the batch.
-    **settings: of the agent.
+    config: the config of the run.
+    devices: devices that share the batch; by default the first local device.
+    **settings: arguments of `agent_lib.make_agent` that replace the defaults.
   """
   agent = agent_lib.make_agent(
     dm_env.specs.Array((_SIZE, _SIZE, 1), np.uint8),
@@ -63,7 +64,7 @@ def make_ours(
 
 
 def make_plain(config: config_lib.Config) -> Callable[[], Any]:
-  """The same with Haiku's layers, the whole batch at once."""
+  """Makes the same call with Haiku's layers, without gradient accumulation."""
   config = dataclasses.replace(config, unrolls_per_pass=config.batch_size)
   return make_ours(config, torso=plain.TORSOS[config.torso])
 
@@ -71,7 +72,7 @@ def make_plain(config: config_lib.Config) -> Callable[[], Any]:
 def random_batch(
   config: config_lib.Config, agent: agent_lib.Agent
 ) -> trajectory.Trajectory:
-  """A batch, no episode ending in it."""
+  """Returns a random batch in which no episode ends."""
   rng = np.random.default_rng(0)
   shape = config.unroll_length + 1, config.batch_size
   timestep = dm_env.TimeStep(
@@ -90,12 +91,16 @@ def random_batch(
 
 
 def make_torch(config: config_lib.Config) -> Callable[[], Any]:
-  """PyTorch's forward and backward pass over as many observations."""
+  """Makes a call of PyTorch's forward and backward pass, for the same T and B.
+
+  Raises:
+    ConfigError: if PyTorch is not installed.
+  """
   try:
     import torch  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise config_lib.ConfigError(
-      f'PyTorch is compared with and is not installed: {error}.'
+      f'PyTorch (extra `benchmarks`) is not installed: {error}.'
     ) from error
   from benchmarks import torch_network  # pylint: disable=g-import-not-at-top
 
@@ -108,14 +113,14 @@ def make_torch(config: config_lib.Config) -> Callable[[], Any]:
 
 
 def check_equal(one: Any, other: Any) -> None:
-  """Raises AssertionError unless two updates had the same loss and gradient."""
+  """Raises AssertionError unless two updates have equal loss and norms."""
   for name in ('loss', 'grad_norm', 'update_norm'):
     values = [metrics[name] for _, metrics in (one, other)]
     np.testing.assert_allclose(*values, rtol=1e-3, err_msg=name)
 
 
 def main() -> None:
-  """Compares, torso by torso."""
+  """Compares the updates for each torso."""
   values = flags.FLAGS
   makers = {'plain': make_plain, 'ours': make_ours}
   if jax.default_backend() == 'cpu':
@@ -135,8 +140,8 @@ if __name__ == '__main__':
     'torsos',
     sorted(plain.TORSOS)[::-1],
     sorted(plain.TORSOS),
-    'Which networks.',
+    'Torsos to compare.',
   )
-  flags.DEFINE_integer('rounds', 11, 'How many.', lower_bound=1)
-  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  flags.DEFINE_integer('rounds', 11, 'Number of rounds.', lower_bound=1)
+  flags.DEFINE_string('json', '', 'Also writes the results to this file.')
   cli.run(main)

@@ -1,9 +1,10 @@
-"""What it costs to share an update among eight devices instead of one.
+"""The overhead of an update on eight devices instead of one.
 
 python -m benchmarks.pmap_overhead --json=pmap_overhead.json
 
-The devices are virtual ones of the same cores, so the work is the same, and
-what is more is overhead: of `pmap`, of the sum over devices, of smaller parts.
+The devices are virtual and share the same cores, so the work is the same. Any
+additional time is the overhead of `pmap`, of the sum over devices and of
+smaller batches per device.
 """
 
 import os
@@ -22,7 +23,7 @@ from experiments import config as config_lib
 
 
 def main() -> None:
-  """Compares, torso by torso."""
+  """Compares one device with eight for each torso."""
   devices = jax.local_devices()
   with timing.recording('updates/s', '8 devices', flags.FLAGS.json) as record:
     for torso, num_stacked in (('mlp', 1), ('shallow', 4)):
@@ -36,5 +37,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  flags.DEFINE_string('json', '', 'Also writes the results to this file.')
   cli.run(main)

@@ -1,4 +1,4 @@
-"""Things compared in turns, in one process; medians, bests and ratios."""
+"""Interleaved timing of calls in one process: medians, bests and ratios."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from experiments.records import hardware
 def interleave(
   calls: Mapping[str, Callable[[], Any]], rounds: int, pause: float = 0.0
 ) -> dict[str, list[float]]:
-  """Seconds of every call in every round; each is called once before.
+  """Returns the seconds of each call in each round, after one warm-up call.
 
   Args:
-    calls: wait for what they start.
-    rounds: how many.
-    pause: seconds before each call: threads of the one before may still spin.
+    calls: functions, by name, that block until their work is complete.
+    rounds: number of rounds; each runs every call once.
+    pause: seconds before each call, as previous threads may still spin.
   """
   seconds = {name: [] for name in calls}
   for call in calls.values():
@@ -39,27 +39,32 @@ def interleave(
 def rates(
   seconds: Mapping[str, list[float]], amount: int
 ) -> dict[str, dict[str, float]]:
-  """Median and best rate of every call, each worth `amount`."""
+  """Returns the median and best rate of each call, in units per second.
+
+  Args:
+    seconds: durations of each call, as `interleave` returns them.
+    amount: units of work in one call.
+  """
   return {
     name: {
-      'median': amount / statistics.median(its),
-      'best': amount / min(its),
+      'median': amount / statistics.median(durations),
+      'best': amount / min(durations),
     }
-    for name, its in seconds.items()
+    for name, durations in seconds.items()
   }
 
 
 @contextlib.contextmanager
 def recording(unit: str, ours: str, file: str = '') -> Iterator[dict[str, Any]]:
-  """Gives a record to be filled; on leaving prints it, and stores it.
+  """Yields a record for `rates` by case; prints and stores it at the end.
 
   Args:
-    unit: of the rates.
-    ours: the name of what the others are held against.
-    file: to write the record to, with the machine it was made on.
+    unit: unit of the rates.
+    ours: name of the call to compare with the others.
+    file: file for the record and a description of the hardware; '' for none.
 
   Raises:
-    ConfigError: at once, if the file cannot be written.
+    ConfigError: before the body runs, if the file cannot be written.
   """
   record = {}
   with contextlib.ExitStack() as stack:
@@ -74,12 +79,12 @@ def recording(unit: str, ours: str, file: str = '') -> Iterator[dict[str, Any]]:
 
 
 def _print(record: Mapping[str, Any], unit: str, ours: str) -> None:
-  """The rates, and how many times the others' are ours."""
-  for what, compared in record.items():
+  """Prints all rates, and the ratio of our rate to each of the others."""
+  for case, compared in record.items():
     for name, rate in compared.items():
-      line = f'{what:<24} {name:<16}'
+      line = f'{case:<24} {name:<16}'
       line += f'{rate["median"]:>12,.1f} (best {rate["best"]:,.1f}) {unit}'
       if name != ours:
         ratios = (compared[ours][key] / rate[key] for key in ('median', 'best'))
-        line += ' {} is {:.2f} times that (best {:.2f})'.format(ours, *ratios)
+        line += ' {}: {:.2f} times as fast (best {:.2f})'.format(ours, *ratios)
       print(line)

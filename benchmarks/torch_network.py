@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, to be compared with."""
+"""The shallow and the deep network in PyTorch, for comparison."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Residual(nn.Module):
-  """Figure 3's residual block."""
+  """The residual block of figure 3 of the paper."""
 
   def __init__(self, channels: int):
     super().__init__()
@@ -16,12 +16,12 @@ class Residual(nn.Module):
     self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    """`[N, C, H, W]` to the same."""
+    """Maps `[N, C, H, W]` to the same shape."""
     return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
 def shallow() -> list[nn.Module]:
-  """Two convolutions and a linear layer."""
+  """Makes the layers of the shallow torso: 2 convolutions, 1 linear layer."""
   return [
     nn.Conv2d(4, 16, 8, stride=4),
     nn.ReLU(),
@@ -34,7 +34,7 @@ def shallow() -> list[nn.Module]:
 
 
 def deep() -> list[nn.Module]:
-  """Fifteen convolutions and a linear layer."""
+  """Makes the layers of the deep torso: 15 convolutions, 1 linear layer."""
   layers, before = [], 4
   for channels in (16, 32, 32):
     layers += [
@@ -51,7 +51,15 @@ def deep() -> list[nn.Module]:
 def make_gradient(
   torso: str, num_observations: int, num_actions: int
 ) -> Callable[[], Any]:
-  """A call that computes the gradient of policy, value and entropy losses."""
+  """Makes a call that computes the gradient of an actor-critic loss.
+
+  The loss is the sum of policy, value and entropy losses.
+
+  Args:
+    torso: 'shallow' or 'deep'.
+    num_observations: size of the batch of random images `[N, 4, 84, 84]`.
+    num_actions: number of actions.
+  """
   layers = {'shallow': shallow, 'deep': deep}[torso]()
   network = nn.Sequential(*layers, nn.Linear(256, num_actions + 1))
   network = network.to(memory_format=torch.channels_last)

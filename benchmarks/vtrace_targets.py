@@ -1,9 +1,10 @@
-"""V-trace's targets against rlax's, and its scan against an associative one.
+"""Speed of the V-trace targets: ours against rlax and an associative scan.
 
 python -m benchmarks.vtrace_targets --json=vtrace_targets.json
 
-rlax's are vmapped over the batch. The associative scan takes logarithmically
-many steps, each over all time; on other hardware than a CPU it may win.
+rlax's function is vmapped over the batch. The associative scan takes a number
+of steps that is logarithmic in T, each over all time steps; on other hardware
+than a CPU it may be faster.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ _LENGTHS, _BATCHES = (20, 100, 1000), (32, 256)
 
 
 def rlax_targets(log_rhos, discounts, rewards, values, bootstrap_value):
-  """The same targets, of rlax's own interface: rho, and values at t + 1."""
+  """Computes the targets with rlax, which takes rho and the values at t + 1."""
   next_values = jax.numpy.concatenate([values[1:], bootstrap_value[None]])
   return jax.vmap(rlax.vtrace_td_error_and_advantage, in_axes=1, out_axes=1)(
     values, next_values, rewards, discounts, jax.numpy.exp(log_rhos)
@@ -32,7 +33,7 @@ def rlax_targets(log_rhos, discounts, rewards, values, bootstrap_value):
 
 
 def associative_targets(log_rhos, discounts, rewards, values, bootstrap_value):
-  """The same targets, their recursion by `jax.lax.associative_scan`."""
+  """Computes the targets with `jax.lax.associative_scan` as the recursion."""
 
   def discounted_sum(xs, discounts):
     def join(later, earlier):
@@ -48,7 +49,7 @@ def associative_targets(log_rhos, discounts, rewards, values, bootstrap_value):
 
 
 def arguments(length: int, batch: int) -> list[jax.Array]:
-  """Random arguments of `from_importance_weights`."""
+  """Returns random arguments of `from_importance_weights`."""
   rng = np.random.default_rng(0)
   draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
   log_rhos, rewards, values = (draw(length, batch) for _ in range(3))
@@ -57,7 +58,7 @@ def arguments(length: int, batch: int) -> list[jax.Array]:
 
 
 def check_equal(inputs: list[jax.Array]) -> None:
-  """All three are the same function."""
+  """Raises AssertionError unless all three implementations agree."""
   expected = vtrace.from_importance_weights(*inputs)
   associative = associative_targets(*inputs)
   np.testing.assert_allclose(associative.vs, expected.vs, rtol=1e-4, atol=1e-4)
@@ -70,7 +71,7 @@ def check_equal(inputs: list[jax.Array]) -> None:
 def calling(
   function: Callable[..., Any], inputs: list[jax.Array], times: int
 ) -> Callable[[], Any]:
-  """Calls the compiled function so many times."""
+  """Makes a call that runs the compiled function `times` times."""
   function = jax.jit(function)
 
   def call():
@@ -81,7 +82,7 @@ def calling(
 
 
 def main() -> None:
-  """Compares, shape by shape."""
+  """Compares the implementations for each shape."""
   check_equal(arguments(20, 32))
   with timing.recording('calls/s', 'ours', flags.FLAGS.json) as record:
     for length, batch in itertools.product(_LENGTHS, _BATCHES):
@@ -97,5 +98,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('json', '', 'Also stores the figures in this file.')
+  flags.DEFINE_string('json', '', 'Also writes the results to this file.')
   cli.run(main)

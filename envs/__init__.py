@@ -1,1 +1,1 @@
-"""The environments: in batches that speak `dm_env.TimeStep`."""
+"""Batches of environments that return `dm_env.TimeStep`."""

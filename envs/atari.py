@@ -1,4 +1,4 @@
-"""Atari by EnvPool, preprocessed as in the paper (appendix G, table G.1)."""
+"""Atari by EnvPool, with the paper's preprocessing (appendix G, table G.1)."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ import numpy as np
 from envs import environment
 from envs import envpool_env
 
-NOOP_MAX = 30  # Random no-ops, at most, that begin an episode.
-_NUM_STACKED = 4  # Frames that the agent sees at once.
+NOOP_MAX = 30  # Maximum number of random no-ops at the start of an episode.
+_NUM_STACKED = 4  # Frames per stack.
 
 
 class Atari(envpool_env.EnvPool):
-  """A batch of one Atari game: `[84, 84, 1]` bytes, the minimal action set.
+  """A batch of one Atari game: `[84, 84, 1]` bytes, minimal action set.
 
-  Four frames are to be seen at once; who sees them stacks them.
+  By default the agent stacks the frames (`num_stacked`), not the environment.
   """
 
   def __init__(
@@ -29,23 +29,31 @@ class Atari(envpool_env.EnvPool):
     stack_num: int = 1,
     **settings: Any,
   ):
-    """Makes the games; `task_id` for instance 'Pong-v5'.
+    """Initializes the games.
 
-    With `life_loss_ends_episode` a lost life has a discount of 0, as in the
-    paper's training, yet the game goes on: returns are those of whole games.
-    With `stack_num` 4 EnvPool stacks the frames, four times the bytes:
-    observations are `[84, 84, 4]`. `settings` are more of EnvPool's own.
+    Args:
+      task_id: EnvPool's id, for instance 'Pong-v5'.
+      num_envs: number of games, stepped together.
+      seed: game i is seeded with `seed` + i.
+      life_loss_ends_episode: gives a lost life discount 0, as in the paper's
+        training. The game continues without a reset, so returns cover whole
+        games.
+      max_episode_steps: agent steps after which an episode is truncated.
+      noop_max: maximum number of random no-ops at the start of an episode.
+      stack_num: 1, or 4 for stacks by EnvPool: observations are then
+        `[84, 84, 4]`, four times the bytes.
+      **settings: further options of EnvPool.
 
     Raises:
       UnsupportedTaskError: if EnvPool cannot make the game.
     """
-    if noop_max < 1:  # EnvPool crashes the whole process.
+    if noop_max < 1:  # EnvPool would crash the whole process.
       raise envpool_env.UnsupportedTaskError(
-        f'A game begins with at least one no-op, not noop_max={noop_max}.'
+        f'Atari games start with at least one no-op, not noop_max={noop_max}.'
       )
     if stack_num not in (1, _NUM_STACKED):
       raise envpool_env.UnsupportedTaskError(
-        f'EnvPool stacks all {_NUM_STACKED} frames or none, not {stack_num}.'
+        f'stack_num must be 1 or {_NUM_STACKED}, not {stack_num}.'
       )
     self.num_stacked = _NUM_STACKED // stack_num
     self._life_loss_ends_episode = life_loss_ends_episode
@@ -54,28 +62,27 @@ class Atari(envpool_env.EnvPool):
       task_id,
       num_envs,
       seed,
-      # Each action is repeated 4 times; the observation is the maximum of the
-      # last 2 frames, which EnvPool does unasked,
+      # Action repeats. An observation is the maximum of the last 2 frames,
+      # which needs no option of EnvPool.
       frame_skip=4,
-      # in 84x84 grayscale,
       img_height=84,
       img_width=84,
       gray_scale=True,
-      # and the last 4 of them are seen: see `num_stacked`.
+      # 1 unless the caller asks for EnvPool's stacks: see `num_stacked`.
       stack_num=stack_num,
-      # Random no-ops, in the paper up to 30, begin an episode,
+      # Up to 30 in the paper.
       noop_max=noop_max,
-      # which 27,000 agent steps, 108,000 frames or 30 minutes, cut off.
+      # 27,000 agent steps are 108,000 frames or 30 minutes.
       max_episode_steps=max_episode_steps,
-      # No sticky actions in the paper.
+      # The paper has no sticky actions.
       repeat_action_probability=0.0,
       # The game's minimal action set.
       full_action_space=False,
-      # EnvPool's default, to press fire at a reset, is not the paper's.
+      # EnvPool presses fire at a reset by default; the paper does not.
       use_fire_reset=False,
-      # This would reset; see `life_loss_ends_episode`.
+      # EnvPool would reset at a lost life: see `life_loss_ends_episode`.
       episodic_life=False,
-      # The learner clips rewards; EnvPool would take a mere sign.
+      # The learner clips rewards; EnvPool would replace them by their signs.
       reward_clip=False,
       **settings,
     )
@@ -93,6 +100,6 @@ class Atari(envpool_env.EnvPool):
 
 
 def is_atari(task_id: str) -> bool:
-  """Whether EnvPool knows `task_id` as an Atari game."""
+  """Returns whether `task_id` is one of EnvPool's Atari games."""
   specs = envpool_env.import_envpool().registration.registry.specs
   return task_id in specs and specs[task_id][0] == 'envpool.atari'

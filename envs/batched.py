@@ -1,13 +1,14 @@
-"""A user's own environment, dm_env's or Gymnasium's, as a batch.
+"""Batches of custom environments, which use the dm_env or the Gymnasium API.
 
-It is named by what makes it, 'module:factory', a function or a class:
+The id of a custom environment is 'module:factory'. The factory is a function or
+a class that makes one environment:
 
     def make_maze(seed): ...  # in my_envs.py: --env=my_envs:make_maze
 
-Each copy is made with a `seed` of its own if the factory takes one, and with
-`render_mode='rgb_array'` if it takes that and pictures are wanted; Gymnasium's
-are seeded at their first reset besides. They are stepped one after the other:
-what is slow in Python is slow here, while EnvPool's tasks step in threads.
+Each environment gets a different `seed` if the factory has that argument, and
+`render_mode='rgb_array'` if the factory has that argument and images are
+needed. Gymnasium environments are also seeded at their first reset. The
+environments step one after the other, in Python; EnvPool's step in threads.
 """
 
 from collections.abc import Callable
@@ -23,11 +24,11 @@ FIRST, MID, LAST = dm_env.StepType
 
 
 class FactoryError(ValueError):
-  """There is no such factory, or what it makes cannot be used."""
+  """The factory does not exist, or its environments are not supported."""
 
 
 class Single(NamedTuple):
-  """One environment, whichever kind it is, in dm_env's words."""
+  """One environment with dm_env's interface, whichever API it uses itself."""
 
   observation_spec: Any
   action_spec: dm_env.specs.Array
@@ -38,7 +39,7 @@ class Single(NamedTuple):
 
 
 class Batched:
-  """A batch of a user's environment; an `environment.Environment`."""
+  """A batch of a custom environment; an `environment.Environment`."""
 
   frames_per_step = 1
   num_stacked = 1
@@ -46,16 +47,17 @@ class Batched:
   def __init__(
     self, name: str, num_envs: int, seed: int, renders: bool = False
   ):
-    """Makes `num_envs` of them, environment i with seed `seed` + i.
+    """Makes `num_envs` environments; environment i gets seed `seed` + i.
 
     Args:
       name: 'module:factory'.
-      num_envs: how many.
-      seed: decides everything random in them, if they heed it.
+      num_envs: number of environments.
+      seed: seed of all randomness, if the environments use it.
       renders: whether `render` will be called.
 
     Raises:
-      FactoryError: if there is none, or it makes no environment of one agent.
+      FactoryError: if the factory does not exist, cannot be called, or does not
+        make a supported environment.
     """
     self.num_envs = num_envs
     self._name = name
@@ -68,19 +70,19 @@ class Batched:
     self._over = np.zeros([num_envs], bool)
 
   def observation_spec(self) -> Any:
-    """Spec of one observation, or a dict of specs."""
+    """Returns the spec of one observation, or a dict of specs."""
     return self._envs[0].observation_spec
 
   def action_spec(self) -> dm_env.specs.Array:
-    """Spec of one action; discrete ones begin at 0."""
+    """Returns the spec of one action; discrete actions start at 0."""
     return self._envs[0].action_spec
 
   def reset(self) -> dm_env.TimeStep:
-    """Begins an episode in every environment."""
+    """Starts an episode in every environment."""
     return self._join([env.reset() for env in self._envs])
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
-    """Steps every environment; one whose episode was over begins anew."""
+    """Steps every environment; resets it instead if its episode is over."""
     return self._join(
       [
         env.reset() if over else env.step(action)
@@ -89,33 +91,35 @@ class Batched:
     )
 
   def get_state(self) -> None:
-    """None: whoever wrote them, few can give it."""
+    """Returns None: few custom environments can return their state."""
 
   def set_state(self, state: Any) -> None:
-    """There is none to be set."""
-    raise NotImplementedError(f'{self._name} gives no state.')
+    """Raises NotImplementedError: there is no state to restore."""
+    raise NotImplementedError(
+      f'{self._name}: the state of a custom environment cannot be restored.'
+    )
 
   def render(self, index: int) -> np.ndarray:
-    """The picture that environment `index` draws of itself.
+    """Returns the image `[H, W, 3]` that environment `index` renders.
 
     Raises:
-      FactoryError: if it draws none.
+      FactoryError: if the environment renders no image.
     """
     image = self._envs[index].render()
     if image is None or np.ndim(image) != 3:
       raise FactoryError(
-        f'{self._name} draws no picture: its render() should give an array '
-        '[H, W, 3], and its factory take render_mode.'
+        f'{self._name} renders no image: its render() must return an array '
+        '[H, W, 3], and its factory should take render_mode.'
       )
     return np.asarray(image)
 
   def close(self) -> None:
-    """Closes each of them."""
+    """Closes every environment."""
     for env in self._envs:
       env.close()
 
   def _join(self, timesteps: list[dm_env.TimeStep]) -> dm_env.TimeStep:
-    """Their timesteps `[B, ...]`, in new arrays."""
+    """Stacks the timesteps of the environments to `[B, ...]`, in new arrays."""
     step_type, reward, discount, observation = zip(*timesteps)
     step_type = np.array(step_type, np.int32)
     self._over = step_type == LAST
@@ -129,44 +133,46 @@ class Batched:
 
 
 def is_named(env_id: str) -> bool:
-  """Whether `env_id` names a factory."""
+  """Returns whether `env_id` names a factory, 'module:factory'."""
   return ':' in env_id
 
 
 def find(name: str) -> Callable[..., Any]:
-  """The factory called 'module:factory'.
+  """Returns the factory that `name`, 'module:factory', refers to.
 
   Raises:
-    FactoryError: if there is none.
+    FactoryError: if the module or the factory does not exist.
   """
   module_name, _, attribute = name.partition(':')
   try:
     module = importlib.import_module(module_name)
   except ModuleNotFoundError as error:
     raise FactoryError(
-      f'{name} cannot be made: {error}. Modules are looked for here and where '
-      'packages are installed.'
+      f'Cannot make {name}: {error}. Python searches the current directory and '
+      'the installed packages.'
     ) from error
-  except (ValueError, TypeError) as error:  # No name, or one with a path.
-    raise FactoryError(f'{name!r} is no module:factory.') from error
+  except (ValueError, TypeError) as error:  # An empty or a relative name.
+    raise FactoryError(
+      f'{name!r} is not of the form module:factory.'
+    ) from error
   factory = getattr(module, attribute, None)
   if not callable(factory):
     raise FactoryError(
-      f'{name} cannot be made: module {module_name} has no function or class '
+      f'Cannot make {name}: module {module_name} has no function or class '
       f'{attribute!r}.'
     )
   return factory
 
 
 def _make(name: str, factory: Callable[..., Any], **settings: Any) -> Any:
-  """Calls it with those of the settings that it names."""
+  """Calls the factory with those settings that are among its arguments."""
   signature = inspect.signature(factory)
   known = {k: v for k, v in settings.items() if k in signature.parameters}
   try:
     signature.bind(**known)
   except TypeError as error:
     raise FactoryError(
-      f'{name} cannot be called with {", ".join(known) or "nothing"}: {error}.'
+      f'Cannot call {name} with {", ".join(known) or "no arguments"}: {error}.'
     ) from error
   return factory(**known)
 
@@ -178,16 +184,19 @@ def _adapt(env: Any, seed: int, name: str) -> Single:
     _check_spec(env.observation_spec(), name)
     return _adapt_dm_env(env)
   raise FactoryError(
-    f'{name} makes a {type(env).__name__}, which is neither an environment of '
-    'dm_env nor of Gymnasium.'
+    f'{name} makes a {type(env).__name__}, which is neither a dm_env nor a '
+    'Gymnasium environment.'
   )
 
 
 def _adapt_dm_env(env: Any) -> Single:
-  action_spec, least = _from_zero(env.action_spec())
+  action_spec, minimum = _from_zero(env.action_spec())
 
   def standard(timestep):
-    """None for what a first step lacks is a number; elsewhere it is wrong."""
+    """Replaces the None reward and discount of a first timestep by 0 and 1.
+
+    A later reward of None is an error and becomes NaN.
+    """
     reward = timestep.reward
     if reward is None:
       reward = 0.0 if timestep.first() else np.nan
@@ -198,26 +207,26 @@ def _adapt_dm_env(env: Any) -> Single:
     observation_spec=env.observation_spec(),
     action_spec=action_spec,
     reset=lambda: standard(env.reset()),
-    step=lambda action: standard(env.step(action + least)),
+    step=lambda action: standard(env.step(action + minimum)),
     render=getattr(env, 'render', lambda: None),
     close=getattr(env, 'close', lambda: None),
   )
 
 
 def _adapt_gymnasium(env: Any, seed: int, name: str) -> Single:
-  action_spec, least = _from_zero(_spec(env.action_space, name))
-  seeds = [seed]  # Of the first reset; the generator goes on from there.
+  action_spec, minimum = _from_zero(_spec(env.action_space, name))
+  seeds = [seed]  # First reset only; a new seed would restart the generator.
 
   def reset():
     observation, _ = env.reset(seed=seeds.pop() if seeds else None)
     return dm_env.TimeStep(FIRST, 0.0, 1.0, observation)
 
   def step(action):
-    outcome = env.step(action + least)
+    outcome = env.step(action + minimum)
     if len(outcome) != 5:
       raise FactoryError(
-        f"{name}'s step gives {len(outcome)} values; Gymnasium's gives five: "
-        'observation, reward, terminated, truncated, info.'
+        f'{name}: step() returned {len(outcome)} values, not the five of '
+        'Gymnasium: observation, reward, terminated, truncated, info.'
       )
     observation, reward, terminated, truncated, _ = outcome
     step_type = LAST if terminated or truncated else MID
@@ -235,33 +244,40 @@ def _adapt_gymnasium(env: Any, seed: int, name: str) -> Single:
 
 
 def _spec(space: Any, name: str) -> Any:
-  """The dm_env spec of a Gymnasium space, or a dict of specs."""
+  """Returns the dm_env spec of a Gymnasium space, or a dict of specs."""
   if isinstance(getattr(space, 'spaces', None), dict):
     return {key: _spec(part, name) for key, part in space.spaces.items()}
   if np.ndim(getattr(space, 'n', ())) == 0 and space.shape == ():
-    least, number = int(space.start), int(space.n)
-    if least == 0:
-      return dm_env.specs.DiscreteArray(number, space.dtype)
-    most = least + number - 1
-    return dm_env.specs.BoundedArray((), space.dtype, least, most)
+    minimum, num_values = int(space.start), int(space.n)
+    if minimum == 0:
+      return dm_env.specs.DiscreteArray(num_values, space.dtype)
+    maximum = minimum + num_values - 1
+    return dm_env.specs.BoundedArray((), space.dtype, minimum, maximum)
   if hasattr(space, 'low'):
     return dm_env.specs.BoundedArray(
       space.shape, space.dtype, space.low, space.high
     )
   if space.shape is None:
-    raise FactoryError(f'{name} has a {space}, which is no array of numbers.')
+    raise FactoryError(
+      f'{name} has a space that is not an array of numbers: {space}.'
+    )
   return dm_env.specs.Array(space.shape, space.dtype)
 
 
 def _from_zero(
   spec: dm_env.specs.Array,
 ) -> tuple[dm_env.specs.Array, Any]:
-  """One of so many actions as a number from 0, and the least of them."""
+  """Shifts a scalar integer spec to start at 0.
+
+  Returns:
+    The new spec, and the minimum, which must be added to actions. Other specs
+    are returned as they are, with 0.
+  """
   bounded = isinstance(spec, dm_env.specs.BoundedArray)
   if not (bounded and spec.shape == () and spec.dtype.kind in 'iu'):
     return spec, 0
-  least = spec.minimum
-  return dm_env.specs.DiscreteArray(int(spec.maximum - least) + 1), least
+  minimum = spec.minimum
+  return dm_env.specs.DiscreteArray(int(spec.maximum - minimum) + 1), minimum
 
 
 def _check_spec(spec: Any, name: str) -> None:
@@ -271,12 +287,12 @@ def _check_spec(spec: Any, name: str) -> None:
       _check_spec(part, name)
     elif not isinstance(part, dm_env.specs.Array):
       raise FactoryError(
-        f'{name} observes {part}; an array or a dict is known.'
+        f'{name}: an observation must be an array or a dict, not {part}.'
       )
 
 
 def _numbers(values: Any) -> np.ndarray:
-  """`[B]`, of numbers or arrays of one."""
+  """Converts B numbers, or arrays with one element, to float32 `[B]`."""
   return np.array([np.asarray(value).item() for value in values], np.float32)
 
 

@@ -1,9 +1,9 @@
-"""Catch: a ball falls, a paddle on the bottom row moves to meet it.
+"""Catch: a ball falls, and a paddle on the bottom row must catch it.
 
-bsuite's `catch` (Osband et al., 2020): a 10x5 board, the ball starts in a
-random column of the top row and falls a row a step, the paddle starts in the
-middle of the bottom row. +1 for a catch, -1 for a miss, after nine steps.
-Vectorised NumPy.
+As bsuite's `catch` (Osband et al., 2020). The board has 10 rows and 5 columns.
+The ball starts in a random column of the top row and falls one row per step.
+The paddle starts in the middle of the bottom row. After nine steps the reward
+is +1 for a catch and -1 for a miss. Implemented in vectorised NumPy.
 """
 
 from typing import NamedTuple
@@ -14,16 +14,16 @@ import numpy as np
 from envs import environment
 
 ROWS, COLUMNS = 10, 5
-_CELL = 32  # Pixels of a rendered cell's side.
+_CELL = 32  # Width and height of a rendered cell, in pixels.
 
 
 class State(NamedTuple):
-  """Where the boards stand."""
+  """The state of a batch of boards and of their random generator."""
 
   ball_row: np.ndarray  # [B]
   ball_column: np.ndarray  # [B]
   paddle: np.ndarray  # [B]
-  rng: np.ndarray  # [6] uint64: of NumPy's PCG64.
+  rng: np.ndarray  # [6] uint64: state of NumPy's PCG64.
 
 
 class Catch:
@@ -40,23 +40,23 @@ class Catch:
     self._paddle = np.zeros([num_envs], np.int64)
 
   def observation_spec(self) -> dm_env.specs.BoundedArray:
-    """A board of zeros, with ones for ball and paddle."""
+    """Returns the spec of a board: 1 at ball and paddle, 0 elsewhere."""
     return dm_env.specs.BoundedArray(
       (ROWS, COLUMNS), np.float32, 0.0, 1.0, name='board'
     )
 
   def action_spec(self) -> dm_env.specs.DiscreteArray:
-    """Left, stay, right."""
+    """Returns the spec of an action: 0 left, 1 stay, 2 right."""
     return dm_env.specs.DiscreteArray(3, name='action')
 
   def reset(self) -> dm_env.TimeStep:
-    """Begins an episode on every board."""
+    """Starts an episode on every board."""
     everywhere = np.ones([self.num_envs], bool)
     self._begin(everywhere)
     return self._time_step(first=everywhere)
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
-    """Moves paddles and balls; a board whose episode was over begins anew."""
+    """Moves paddles and balls; resets a board whose episode is over."""
     first = self._ball_row == ROWS - 1
     self._ball_row = self._ball_row + 1
     self._paddle = np.clip(
@@ -66,25 +66,28 @@ class Catch:
     return self._time_step(first)
 
   def get_state(self) -> State:
-    """Boards and random numbers to come."""
+    """Returns the state of the boards and of the random generator."""
     return State(
       self._ball_row, self._ball_column, self._paddle, _pack(self._rng)
     )
 
   def set_state(self, state: State) -> None:
-    """Goes on from `state`."""
+    """Restores a state that `get_state` returned."""
     self._ball_row, self._ball_column, self._paddle, numbers = state
     _unpack(numbers, self._rng)
 
   def render(self, index: int) -> np.ndarray:
-    """Its board: the ball red, the paddle cyan, both in one cell white."""
+    """Returns board `index` as an image, `[320, 160, 3]` bytes.
+
+    The ball is red, the paddle cyan, and a cell with both white.
+    """
     image = np.zeros([ROWS, COLUMNS, 3], np.uint8)
     image[self._ball_row[index], self._ball_column[index], 0] = 255
     image[ROWS - 1, self._paddle[index], 1:] = 255
     return image.repeat(_CELL, axis=0).repeat(_CELL, axis=1)
 
   def close(self) -> None:
-    """Nothing to free."""
+    """Does nothing: there are no resources to free."""
 
   def _begin(self, where: np.ndarray) -> None:
     columns = self._rng.integers(COLUMNS, size=self.num_envs)
@@ -111,11 +114,15 @@ class Catch:
     return board
 
 
-_LOW = 2**64 - 1
+_LOW = 2**64 - 1  # Bit mask of the low half of a 128-bit integer.
 
 
 def _pack(rng: np.random.Generator) -> np.ndarray:
-  """A PCG64's two numbers of 128 bits, in halves, and its spare half draw."""
+  """Returns the state of a PCG64 generator as `[6]` uint64.
+
+  Two 128-bit integers, each as its high and low half, then whether the
+  generator holds an unused 32-bit number, and this number.
+  """
   whole = rng.bit_generator.state
   state, inc = whole['state']['state'], whole['state']['inc']
   halves = [state >> 64, state & _LOW, inc >> 64, inc & _LOW]
@@ -123,7 +130,7 @@ def _pack(rng: np.random.Generator) -> np.ndarray:
 
 
 def _unpack(numbers: np.ndarray, rng: np.random.Generator) -> None:
-  """Puts `rng` where `_pack` found it."""
+  """Sets `rng` to a state that `_pack` returned."""
   high, low, inc_high, inc_low, has_uint32, uinteger = map(int, numbers)
   rng.bit_generator.state = {
     'bit_generator': 'PCG64',

@@ -1,8 +1,9 @@
-"""Catch with a long memory of deeds: the balls' rewards come with the last one.
+"""Catch with delayed rewards, which need credit assignment over thirty steps.
 
-An episode is three balls of `catch.Catch`. Nothing is told before the last has
-fallen; then the reward is the mean of theirs. So the first moves must be
-credited thirty steps later, through the luck of all balls in between.
+An episode consists of three balls of `catch.Catch`. The reward is 0 until the
+last ball has fallen; it is then the mean of the rewards of all three. The first
+actions must thus be credited thirty steps later, although the random columns of
+the other balls add noise to the reward.
 """
 
 from typing import NamedTuple
@@ -18,17 +19,18 @@ _LAST = dm_env.StepType.LAST
 
 
 class State(NamedTuple):
-  """Where the boards stand."""
+  """The state of the boards and of the current episodes."""
 
   board: catch.State
-  fallen: np.ndarray  # [B]: balls of this episode.
-  earned: np.ndarray  # [B]: by them.
+  fallen: np.ndarray  # [B]: balls that have fallen in this episode.
+  earned: np.ndarray  # [B]: sum of the rewards of these balls.
 
 
 class DelayedCatch:
-  """A batch of it; an `environment.Environment`.
+  """A batch of DelayedCatch boards; an `environment.Environment`.
 
-  The step after a ball has fallen begins a new board, whatever the action.
+  The step after a ball has fallen resets the board and ignores the action, also
+  within an episode.
   """
 
   frames_per_step = 1
@@ -44,13 +46,13 @@ class DelayedCatch:
     self.render = self._catch.render
 
   def reset(self) -> dm_env.TimeStep:
-    """Begins an episode on every board."""
+    """Starts an episode on every board."""
     self._fallen = np.zeros_like(self._fallen)
     self._earned = np.zeros_like(self._earned)
     return self._catch.reset()
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
-    """Moves paddles and balls; an episode that was over begins anew."""
+    """Moves paddles and balls; starts a new episode after the last step."""
     first = self._fallen == BALLS
     ball = self._catch.step(actions)
     landed = ball.step_type == _LAST
@@ -66,13 +68,13 @@ class DelayedCatch:
     return environment.time_step(outcome, ball.observation)
 
   def get_state(self) -> State:
-    """Boards, and what the balls so far have earned."""
+    """Returns the state of the boards and of the current episodes."""
     return State(self._catch.get_state(), self._fallen, self._earned)
 
   def set_state(self, state: State) -> None:
-    """Goes on from `state`."""
+    """Restores a state that `get_state` returned."""
     board, self._fallen, self._earned = state
     self._catch.set_state(board)
 
   def close(self) -> None:
-    """Nothing to free."""
+    """Does nothing: there are no resources to free."""

@@ -1,4 +1,4 @@
-"""What every environment here offers: a batch of environments in step."""
+"""The environment interface: a batch of environments, stepped together."""
 
 from typing import Any
 from typing import NamedTuple
@@ -11,62 +11,63 @@ import numpy as np
 class Environment(Protocol):
   """A batch of environments, stepped together.
 
-  Every field of a `dm_env.TimeStep` has a leading batch axis, `[B, ...]`, and
-  its arrays are fresh: they are never written again. An environment resets on
-  the step after its last: the action of that step is ignored, the row is FIRST,
-  its reward 0. `discount` is 0 where the episode terminated, 1 where it was
-  merely cut off (truncated), so that the value of the last observation
-  bootstraps.
+  Every field of a `dm_env.TimeStep` has a leading batch axis, `[B, ...]`. Its
+  arrays are new and are never written to again.
+
+  An environment auto-resets on the step after LAST: the action of that step is
+  ignored, its step type is FIRST and its reward 0. `discount` is 0 where the
+  episode terminated and 1 where it was truncated. After truncation the value of
+  the last observation is thus bootstrapped.
   """
 
   num_envs: int
   frames_per_step: int  # Action repeats: environment frames per agent step.
-  num_stacked: int  # How many of its last observations an agent should see.
+  num_stacked: int  # Latest observations that the agent should stack.
 
   def observation_spec(self) -> Any:
-    """Specs of one environment's observation: a pytree, no batch axis."""
+    """Returns the specs of one observation: a pytree without a batch axis."""
 
   def action_spec(self) -> dm_env.specs.Array:
-    """Spec of one environment's action."""
+    """Returns the spec of the action of one environment."""
 
   def reset(self) -> dm_env.TimeStep:
-    """Begins an episode in every environment."""
+    """Starts an episode in every environment."""
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
     """Steps every environment."""
 
   def get_state(self) -> Any:
-    """All that decides its future, or None if it cannot be given.
+    """Returns the complete state, or None if the environment cannot return it.
 
-    A pytree of arrays that are never written again. A run that goes on begins
-    new episodes where it is None.
+    The state is a pytree of arrays that are never written to again. If it is
+    None, a resumed run starts new episodes.
     """
 
   def set_state(self, state: Any) -> None:
-    """Goes on from where `get_state` was called."""
+    """Restores a state that `get_state` returned."""
 
   def render(self, index: int) -> np.ndarray:
-    """Environment `index` as a person would see it, `[H, W, 3]` bytes.
+    """Returns an image of environment `index` for people, `[H, W, 3]` bytes.
 
-    It shows where `reset` or `step` led last. Not every environment can, and it
-    must have been made for it: see `registry.make`.
+    The image shows the result of the latest `reset` or `step`. Not every
+    environment can render, and `renders` must be set: see `registry.make`.
     """
 
   def close(self) -> None:
-    """Frees what the environments hold."""
+    """Frees the resources of the environments."""
 
 
 class Outcome(NamedTuple):
-  """What a step led to, before it is a `dm_env.TimeStep`; all `[B]`."""
+  """The outcome of a step, the input of `time_step`; all `[B]`."""
 
-  first: np.ndarray  # bool: reset on this step.
+  first: np.ndarray  # bool: this step was a reset.
   reward: np.ndarray
-  terminated: np.ndarray  # bool: ended for good.
-  truncated: np.ndarray  # bool: cut off.
+  terminated: np.ndarray  # bool
+  truncated: np.ndarray  # bool
 
 
 def time_step(outcome: Outcome, observation: Any) -> dm_env.TimeStep:
-  """The `dm_env.TimeStep` of a batch, in the conventions of `Environment`."""
+  """Returns the `dm_env.TimeStep` of a batch, as `Environment` defines it."""
   last = outcome.terminated | outcome.truncated
   step_type = np.full(last.shape, dm_env.StepType.MID, np.int32)
   step_type[last] = dm_env.StepType.LAST

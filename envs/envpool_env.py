@@ -1,9 +1,9 @@
-"""Any EnvPool task, by its own id, as a batch that speaks `dm_env.TimeStep`.
+"""Any EnvPool task, by EnvPool's id, as a batch with `dm_env.TimeStep`.
 
-EnvPool steps its environments in C++ threads. Its Gymnasium face is the one
-that tells a termination from a truncation for every task (its dm_env face gives
-a discount of 0 for both), so that is the one used here. What terminates on the
-very last step that the time limit permits counts as truncated there.
+EnvPool steps its environments in C++ threads. This module uses its Gymnasium
+interface, which distinguishes termination from truncation for every task; the
+dm_env interface returns discount 0 for both. With the Gymnasium interface, an
+episode that terminates exactly at its time limit counts as truncated.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class EnvPoolMissingError(ImportError):
 
 
 class UnsupportedTaskError(ValueError):
-  """EnvPool cannot make the task here, or it is not one for a single agent."""
+  """EnvPool cannot make the task, or the task has several players."""
 
 
 class EnvPool:
@@ -29,39 +29,40 @@ class EnvPool:
   num_stacked = 1
 
   def __init__(self, task_id: str, num_envs: int, seed: int, **settings: Any):
-    """Makes the environments.
+    """Initializes the environments.
 
     Args:
       task_id: EnvPool's id, for instance 'CartPole-v1'.
-      num_envs: how many, stepped together.
+      num_envs: number of environments, stepped together.
       seed: environment i is seeded with `seed` + i.
-      **settings: EnvPool's own options of the task; `render` needs
+      **settings: EnvPool's options of the task; `render` needs
         render_mode='rgb_array'.
 
     Raises:
       EnvPoolMissingError: if EnvPool is not installed.
-      UnsupportedTaskError: if the task cannot be made, or has several players.
+      UnsupportedTaskError: if EnvPool cannot make the task, or the task has
+        several players.
     """
     self.num_envs = num_envs
     self._task_id = task_id
     self._pool = _make_pool(task_id, num_envs=num_envs, seed=seed, **settings)
-    # An action repeat, where the task has one, is called the same everywhere.
+    # All tasks with action repeats call the option 'frame_skip'.
     self.frames_per_step = int(self._pool.config.get('frame_skip', 1))
-    self._over = np.zeros([num_envs], bool)  # Whose last step was its last.
+    self._over = np.zeros([num_envs], bool)  # The latest step was LAST.
 
   def observation_spec(self) -> Any:
-    """Specs of one observation; images are `[H, W, C]`."""
+    """Returns the specs of one observation; images are `[H, W, C]`."""
     with warnings.catch_warnings():
       # Gymnasium warns that infinite bounds lose precision as float32.
       warnings.simplefilter('ignore', UserWarning)
       return _spec(self._pool.observation_space)
 
   def action_spec(self) -> dm_env.specs.Array:
-    """Spec of one action."""
+    """Returns the spec of one action."""
     return _spec(self._pool.action_space)
 
   def reset(self) -> dm_env.TimeStep:
-    """Begins an episode in every environment."""
+    """Starts an episode in every environment."""
     observation, info = self._pool.reset()
     nothing = np.zeros([self.num_envs], bool)
     return self._time_step(
@@ -71,7 +72,7 @@ class EnvPool:
     )
 
   def step(self, actions: np.ndarray) -> dm_env.TimeStep:
-    """Steps every environment; one whose episode was over begins anew."""
+    """Steps every environment; resets it instead if its episode is over."""
     observation, reward, terminated, truncated, info = self._pool.step(actions)
     return self._time_step(
       environment.Outcome(self._over, reward, terminated, truncated),
@@ -80,34 +81,36 @@ class EnvPool:
     )
 
   def get_state(self) -> None:
-    """EnvPool gives none."""
+    """Returns None: EnvPool does not return the state of its environments."""
 
   def set_state(self, state: Any) -> None:
-    """There is none to be set."""
-    raise NotImplementedError('EnvPool gives no state of its environments.')
+    """Raises NotImplementedError: there is no state to restore."""
+    raise NotImplementedError(
+      'The state of an EnvPool environment cannot be restored.'
+    )
 
   def render(self, index: int) -> np.ndarray:
-    """The task's own picture of environment `index`, `[H, W, 3]` bytes.
+    """Returns the task's image of environment `index`, `[H, W, 3]` bytes.
 
     Raises:
-      UnsupportedTaskError: if the task has none, or was made without
+      UnsupportedTaskError: if the task has no images, or was made without
         render_mode='rgb_array'.
     """
     try:
       return self._pool.render(env_ids=[index])[0]
-    except Exception as error:  # Whatever a task's own library may raise.
+    except Exception as error:  # Each task's library raises other errors.
       raise UnsupportedTaskError(
         f'EnvPool cannot render {self._task_id}: {error}'
       ) from error
 
   def close(self) -> None:
-    """Lets go of EnvPool, whose threads end with it."""
+    """Releases EnvPool; this ends its threads."""
     self._pool = None
 
   def _time_step(
     self, outcome: environment.Outcome, observation: Any, info: dict[str, Any]
   ) -> dm_env.TimeStep:
-    del info  # Of use to subclasses.
+    del info  # Subclasses use it.
     self._over = outcome.terminated | outcome.truncated
     return environment.time_step(outcome, _channels_last(observation))
 
@@ -116,7 +119,7 @@ def _make_pool(task_id: str, **settings: Any) -> Any:
   envpool = import_envpool()
   try:
     pool = envpool.make(task_id, env_type='gymnasium', **settings)
-  except Exception as error:  # Whatever a task's own library may raise.
+  except Exception as error:  # Each task's library raises other errors.
     raise UnsupportedTaskError(
       f'EnvPool cannot make {task_id}: {error}'
     ) from error
@@ -128,19 +131,23 @@ def _make_pool(task_id: str, **settings: Any) -> Any:
 
 
 def import_envpool() -> Any:
-  """The EnvPool package, or a sentence about its absence."""
+  """Imports and returns the EnvPool package.
+
+  Raises:
+    EnvPoolMissingError: if EnvPool is not installed.
+  """
   try:
     import envpool  # pylint: disable=g-import-not-at-top
   except ImportError as error:
     raise EnvPoolMissingError(
-      'EnvPool is not installed, and all but our own and yours need it: '
-      f'pip install envpool ({error}).'
+      'EnvPool is not installed; all environments except Catch, DelayedCatch '
+      f'and custom ones need it: pip install envpool ({error}).'
     ) from error
   return envpool
 
 
 def _channels_last(observation: Any) -> Any:
-  """EnvPool's images are `[B, C, H, W]`; a view of them as `[B, H, W, C]`."""
+  """Returns views of EnvPool's images `[B, C, H, W]` as `[B, H, W, C]`."""
   if isinstance(observation, dict):
     return {k: _channels_last(v) for k, v in observation.items()}
   if _is_channels_first(observation.shape[1:]):
@@ -153,7 +160,7 @@ def _is_channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def _spec(space: Any) -> Any:
-  """The dm_env spec of a Gymnasium space, or a dict of specs."""
+  """Returns the dm_env spec of a Gymnasium space, or a dict of specs."""
   if hasattr(space, 'spaces'):
     return {name: _spec(part) for name, part in space.spaces.items()}
   if hasattr(space, 'n'):
@@ -165,7 +172,10 @@ def _spec(space: Any) -> Any:
 
 
 def _discrete_spec(space: Any) -> dm_env.specs.Array:
-  """Gymnasium calls EnvPool's bools int8, and its int32 int64."""
+  """Returns the spec of a discrete space with the dtype that EnvPool uses.
+
+  Gymnasium's spaces report EnvPool's bool as int8 and its int32 as int64.
+  """
   if space.shape:  # MultiBinary.
     return dm_env.specs.Array(space.shape, bool)
   if space.start != 0:

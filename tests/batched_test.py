@@ -68,7 +68,7 @@ def test_a_picture_is_drawn_if_one_is_wanted():
   assert (env.render(1) == shown[1]).all()
   plain = registry.make('tests.own_envs:Dice', 1, 0)
   plain.reset()
-  with pytest.raises(batched.FactoryError, match='draws no picture'):
+  with pytest.raises(batched.FactoryError, match='renders no image'):
     plain.render(0)
 
 
@@ -79,10 +79,10 @@ def test_a_picture_is_drawn_if_one_is_wanted():
     ('tests.own_envs:not_callable', 'no function or class'),
     ('tests.no_envs:Walk', "No module named 'tests.no_envs'"),
     ('tests.own_envs:neither', 'makes a object, which is neither'),
-    (':Walk', 'no module:factory'),
-    ('./own_envs:Walk', 'no module:factory'),
+    (':Walk', 'not of the form module:factory'),
+    ('./own_envs:Walk', 'not of the form module:factory'),
     ('gymnasium:make', "missing a required argument: 'id'"),
-    ('tests.own_envs:Nested', 'an array or a dict is known'),
+    ('tests.own_envs:Nested', 'must be an array or a dict'),
   ),
 )
 def test_what_cannot_be_made_is_refused(name, sentence):

@@ -1,1 +1,1 @@
-"""Networks: torso, core, heads, and the distribution that reads them."""
+"""Networks (torso, core and heads) and action distributions."""

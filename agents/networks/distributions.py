@@ -1,4 +1,4 @@
-"""What a policy head's output means: a distribution over actions."""
+"""Action distributions, with the outputs of the policy head as parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ Array = jax.Array
 
 
 class Distribution(NamedTuple):
-  """Pure functions of a head's output, `[..., num_outputs]`."""
+  """Pure functions of the outputs of the policy head, `[..., num_outputs]`."""
 
-  num_outputs: int  # The size of the policy head.
+  num_outputs: int  # Size of the policy head.
   sample: Callable[[Array, Array], Any]  # (key, outputs) -> actions [...]
   mode: Callable[[Array], Any]  # outputs -> most likely actions [...]
   log_prob: Callable[[Array, Any], Array]  # (outputs, actions) -> [...]
@@ -21,7 +21,10 @@ class Distribution(NamedTuple):
 
 
 def categorical(num_actions: int) -> Distribution:
-  """One of `num_actions` actions, by logits; -inf masks an action out."""
+  """Makes a categorical distribution over `num_actions` actions.
+
+  Its outputs are logits. A logit of -inf masks out its action.
+  """
 
   def sample(key: Array, logits: Array) -> Array:
     return jax.random.categorical(key, logits).astype(jnp.int32)
@@ -35,7 +38,7 @@ def categorical(num_actions: int) -> Distribution:
 
   def entropy(logits: Array) -> Array:
     log_probs = jax.nn.log_softmax(logits)
-    # p log p tends to 0 with p, but 0 * -inf is NaN: replace it first.
+    # The limit of p log p is 0 as p tends to 0, but 0 * -inf is NaN.
     log_probs = jnp.where(jnp.isneginf(logits), 0.0, log_probs)
     return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 

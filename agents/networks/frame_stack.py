@@ -1,8 +1,9 @@
 """Frame stacking as part of the agent, on the device.
 
-An environment gives single frames and the agent remembers those before: a
-quarter of the bytes, at a stack of 4, wherever observations are moved or kept.
-An episode begins with its first frame repeated, as EnvPool's own stack does.
+The environment returns single frames; the agent holds the previous frames in
+its core state. With stacks of 4, observations take a quarter of the bytes
+wherever they are transferred or stored. At the start of an episode the stack
+repeats the first frame, as EnvPool's own stack does.
 """
 
 from typing import Any
@@ -20,21 +21,24 @@ Array = jax.Array
 
 
 class State(NamedTuple):
-  """A core state, and the frames that the next observation goes on top of."""
+  """The previous frames and the core state of the wrapped network."""
 
   frames: Array  # [B, H, W, (n - 1) C]: the oldest first.
-  core_state: Any  # [B, ...]: of the network that sees the stacks.
+  core_state: Any  # [B, ...]
 
 
 def wrap(
   network: network_lib.Network, frame_spec: dm_env.specs.Array, num_frames: int
 ) -> network_lib.Network:
-  """The network on stacks of `num_frames`, as one on single frames.
+  """Wraps a network on stacks of frames; the result takes single frames.
 
   Args:
-    network: its observations are stacks `[H, W, n C]`.
-    frame_spec: of a single frame, `[H, W, C]`.
-    num_frames: n.
+    network: a network whose observations are stacks, `[H, W, n C]`.
+    frame_spec: spec of a single frame, `[H, W, C]`.
+    num_frames: n, the number of frames in a stack.
+
+  Returns:
+    A network with single frames as observations and a `State` as core state.
   """
 
   def stacked(rows, state):
@@ -63,22 +67,25 @@ def wrap(
   return network_lib.Network(init, unroll, initial_state)
 
 
-def stack(frames: Array, first: Array, before: Array) -> tuple[Array, Array]:
-  """Each frame with the n - 1 before it; an episode's first stands for those.
+def stack(frames: Array, first: Array, past: Array) -> tuple[Array, Array]:
+  """Stacks each frame with the n - 1 frames before it.
 
-  With x_t^k the frame k steps before t, and x_t^0 the one at t:
+  The stack of step t is x_t^{n-1} .. x_t^0, where x_t^0 is the frame of step t
+  and x_t^k, k > 0, is the frame k steps earlier:
     x_t^k = x_t^0 if an episode begins at t, else x_{t-1}^{k-1}.
+  The first frame of an episode thus replaces all frames before it.
 
   Args:
     frames: x^0, `[T, B, H, W, C]`.
-    first: whether an episode begins, `[T, B]`.
-    before: x_{-1}^{n-2} .. x_{-1}^0, `[B, H, W, (n - 1) C]`: the oldest first.
+    first: whether an episode begins at this step, `[T, B]`.
+    past: x_{-1}^{n-2} .. x_{-1}^0, `[B, H, W, (n - 1) C]`, the oldest first.
 
   Returns:
-    Stacks `[T, B, H, W, n C]`, the oldest first, and `before` of what follows.
+    The stacks, `[T, B, H, W, n C]`, the oldest frame first, and the argument
+    `past` for the steps that follow.
   """
   channels = frames.shape[-1]
-  newest_first = jnp.split(before, before.shape[-1] // channels, axis=-1)[::-1]
+  newest_first = jnp.split(past, past.shape[-1] // channels, axis=-1)[::-1]
   first = first.reshape(first.shape + (1,) * (frames.ndim - first.ndim))
   views = [frames]
   for last in newest_first:

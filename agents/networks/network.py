@@ -1,7 +1,7 @@
-"""Networks: torso, then core, then heads, over `[T, B]` arrival rows.
+"""Networks over arrival rows `[T, B]`: a torso, a core and two heads.
 
-A network sees a row as the paper's agents do: the observation and, where it has
-a recurrent core, the last reward and the last action beside it.
+As in the paper, the input is the observation. A recurrent core also receives
+the last reward and the last action.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,14 @@ from agents.networks.cpu_gradients import conv
 
 Array = jax.Array
 
-_LAYERS = (conv.Conv2D, hk.ConvND, hk.Linear)  # What multiplies.
+# Mixed precision casts the inputs of these layers.
+_LAYERS = (conv.Conv2D, hk.ConvND, hk.Linear)
 
 
 class NetworkOutput(NamedTuple):
-  """Both heads."""
+  """The outputs of both heads."""
 
-  policy: Array  # [T, B, num_outputs]: what the distribution understands.
+  policy: Array  # [T, B, num_outputs]: parameters of the distribution.
   value: Array  # [T, B]: V(x).
 
 
@@ -50,18 +51,19 @@ def make_network(
   use_lstm: bool,
   compute_dtype: Any = jnp.float32,
 ) -> Network:
-  """Puts a torso, a core and the two linear heads together.
+  """Makes a network of a torso, a core and two linear heads.
 
-  An observation that is a dict with an 'instruction' (`torsos.hash_words`) has
-  it encoded beside the torso, which is given the rest.
+  If an observation is a dict with the key 'instruction' (its value comes from
+  `torsos.hash_words`), `torsos.instruction_torso` encodes the instruction and
+  the torso gets the other entries. Both features are concatenated.
 
   Args:
     torso: maps observations `[N, ...]` to features `[N, F]`.
     num_outputs: size of the policy head.
-    num_actions: how many values the last action takes.
-    use_lstm: whether the core is an LSTM of 256 or nothing.
-    compute_dtype: what the layers of torso and core compute in; parameters,
-      heads and the core's state stay float32.
+    num_actions: number of values of the last action, which becomes one-hot.
+    use_lstm: whether there is a core, an LSTM with 256 units.
+    compute_dtype: dtype in which the layers of torso and core compute. The
+      parameters, the heads and the core state stay float32.
   """
 
   def features_of(rows: trajectory.Row, core_state: Any):
@@ -77,7 +79,7 @@ def make_network(
     )
 
   def unroll(rows: trajectory.Row, core_state: Any):
-    with _computing_in(compute_dtype):
+    with _mixed_precision(compute_dtype):
       features, core_state = features_of(rows, core_state)
     features = features.astype(jnp.float32)
     output = NetworkOutput(
@@ -99,8 +101,11 @@ def make_network(
 
 
 @contextlib.contextmanager
-def _computing_in(dtype: Any) -> Iterator[None]:
-  """Layers read their float32 parameters, and their inputs, as `dtype`."""
+def _mixed_precision(dtype: Any) -> Iterator[None]:
+  """Runs the body with float32 parameters and layers that compute in `dtype`.
+
+  Parameters are cast when they are read, inputs when a layer is called.
+  """
 
   def create(next_creator, shape, dtype_, init, context):
     del dtype_, context
@@ -114,7 +119,7 @@ def _computing_in(dtype: Any) -> Iterator[None]:
     if (
       isinstance(context.module, _LAYERS) and context.method_name == '__call__'
     ):
-      # Bytes stay bytes: the convolution knows them.
+      # Bytes are not cast: `conv.Conv2D` scales them.
       args = tuple(x if x.dtype == jnp.uint8 else x.astype(dtype) for x in args)
     return method(*args, **kwargs)
 
@@ -127,7 +132,7 @@ def _computing_in(dtype: Any) -> Iterator[None]:
 
 
 def _encode(torso: torsos.Torso, observation: Any) -> Array:
-  """Observations `[N, ...]` to features, those of an instruction last."""
+  """Returns features `[N, F]` of observations; those of an instruction last."""
   if not isinstance(observation, dict):
     return torso(observation)
   rest = {k: v for k, v in observation.items() if k != 'instruction'}
@@ -141,9 +146,10 @@ def _encode(torso: torsos.Torso, observation: Any) -> Array:
 def _core_input(
   features: Array, rows: trajectory.Row, num_actions: int
 ) -> Array:
-  """Features, the last reward in [-1, 1], and the last action, one-hot.
+  """Concatenates features, last reward (clipped to [-1, 1]) and last action.
 
-  An episode's first row has no last action: its one-hot is zero.
+  The action is one-hot. The first row of an episode has no last action: its
+  one-hot vector is zero.
   """
   last_reward = jnp.clip(rows.timestep.reward, -1.0, 1.0)[..., None]
   last_action = jax.nn.one_hot(rows.action, num_actions)

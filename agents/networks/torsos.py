@@ -1,7 +1,7 @@
-"""Torsos: from a batch of observations `[N, ...]` to features `[N, F]`.
+"""Torsos, which map a batch of observations `[N, ...]` to features `[N, F]`.
 
-Figure 3 of the paper (shallow and deep), a perceptron for everything that is
-not an image, and the language channel of the DMLab agents.
+The shallow and the deep torso of figure 3 of the paper, an MLP for observations
+that are not images, and the instruction encoder of the DMLab agents.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,14 @@ from agents.networks.cpu_gradients import max_pool as max_pool_lib
 Array = jax.Array
 Torso = Callable[[Any], Array]
 
-NUM_BUCKETS = 1000  # Of an instruction's words, as in the authors' code.
+NUM_BUCKETS = 1000  # Hash buckets of words, as in the authors' code.
 
 
 def shallow_torso(image: Array, conv2d: Any = conv.Conv2D) -> Array:
-  """Two convolutions, one linear layer (figure 3, left); `[N, H, W, C]`."""
+  """Applies the shallow torso to images `[N, H, W, C]` (figure 3, left).
+
+  Two convolutions and a linear layer; returns `[N, 256]`.
+  """
   x = conv2d(16, kernel_shape=8, stride=4, padding='VALID')(image)
   x = jax.nn.relu(x)
   x = jax.nn.relu(conv2d(32, kernel_shape=4, stride=2, padding='VALID')(x))
@@ -36,7 +39,10 @@ def deep_torso(
   conv2d: Any = conv.Conv2D,
   max_pool: Callable[[Array], Array] = max_pool_lib.max_pool,
 ) -> Array:
-  """The residual network of 15 convolutions (figure 3, right)."""
+  """Applies the deep torso to images `[N, H, W, C]` (figure 3, right).
+
+  A residual network of 15 convolutions and a linear layer; returns `[N, 256]`.
+  """
   x = image
   for channels in (16, 32, 32):
     x = max_pool(conv2d(channels, kernel_shape=3)(x))
@@ -50,10 +56,14 @@ def mlp_torso(
   observation_spec: Any,
   hidden_sizes: Sequence[int] = (128, 128),
 ) -> Torso:
-  """A perceptron on all leaves of the observation, flattened and concatenated.
+  """Makes an MLP torso over all leaves of the observation, concatenated.
 
-  Discrete leaves become one-hot vectors, bytes go to [0, 1], the rest is taken
-  as it is.
+  Discrete leaves become one-hot vectors, bytes are scaled to [0, 1], and other
+  leaves are cast to float32. Each leaf is flattened.
+
+  Args:
+    observation_spec: the spec of one observation, a pytree.
+    hidden_sizes: units of each layer; the last is the number of features.
   """
   specs = jax.tree.leaves(observation_spec)
 
@@ -68,11 +78,12 @@ def mlp_torso(
 
 
 def instruction_torso(tokens: Array) -> Array:
-  """Encodes an instruction: embedding of 20, LSTM of 64, its last output.
+  """Encodes instructions as the last output of an LSTM over the words.
+
+  The word embedding has 20 dimensions, the LSTM 64 units.
 
   Args:
-    tokens: `[N, L]` integers: `hash_words` of each instruction, 0 behind its
-      end.
+    tokens: `[N, L]` integers of `hash_words`, padded with 0 at the end.
 
   Returns:
     `[N, 64]`; zeros for an empty instruction.
@@ -89,9 +100,13 @@ def instruction_torso(tokens: Array) -> Array:
 
 
 def hash_words(text: str, max_words: int) -> np.ndarray:
-  """Splits on spaces, hashes each word to 1..1000; 0 fills `max_words`.
+  """Hashes the first `max_words` words of `text` to integers 1..1000.
 
-  The hash is FNV-1a, the same in every process (the authors' is TensorFlow's).
+  The text is split at whitespace. The hash is FNV-1a, which is the same in
+  every process (the authors' code uses TensorFlow's hash).
+
+  Returns:
+    `[max_words]`, padded with 0.
   """
   tokens = np.zeros([max_words], np.int32)
   for i, word in enumerate(text.split()[:max_words]):
@@ -103,7 +118,7 @@ def hash_words(text: str, max_words: int) -> np.ndarray:
 
 
 def as_float(x: Array) -> Array:
-  """Bytes as numbers in [0, 1], everything else as it is."""
+  """Converts to float32; bytes are scaled to [0, 1]."""
   scale = 255.0 if x.dtype == jnp.uint8 else 1.0
   return x.astype(jnp.float32) / scale
 

@@ -1,10 +1,32 @@
 """A two-dimensional convolution whose gradient is fast on CPU too.
 
-Same parameters, same value and same gradient as `hk.Conv2D`. On CPU XLA's
-convolution is fast forward and several times slower backward. So there the
-gradient is made of what is fast: stride s becomes depth (s x s blocks of pixels
-turned into channels); the inputs' gradient is then a forward convolution, the
-weights' one matrix product. Other platforms keep XLA's own.
+Parameters, value and gradient equal those of `hk.Conv2D`. On CPU, XLA's forward
+convolution is fast, but its gradient is several times slower. On CPU this
+module therefore computes the gradient in the steps below. Other platforms, and
+kernels whose size is not a multiple of the stride, use XLA's own gradient.
+
+1. Space to depth removes the stride s. Each block of s x s pixels becomes one
+   pixel with s s C channels, in the inputs and in the k x k kernel. The result
+   is a convolution with stride 1 and an m x m kernel K, m = k / s. Along one
+   axis, with k = 4, s = 2 and kernel a b c d:
+
+     pixels      0 1 2 3 4 5        blocks     (0 1) (2 3) (4 5)
+     window 0    a b c d            window 0   (a b) (c d)
+     window 1        a b c d        window 1         (a b) (c d)
+
+2. The gradient of the inputs is a forward convolution: the gradient G of the
+   outputs with the flipped kernel.
+
+3. The gradient of the kernel is one matrix product. Let X be the blocks, X G
+   the outer product over their channels, and y = p + i:
+
+     dK[i, j] = sum_{p, q} X[p + i, q + j] G[p, q]
+              = sum_{y, q} X[y, q + j] G[y - i, q].
+
+   In the second line, the column offset j shifts only X, and the row offset i
+   shifts only G. The product of m shifted copies of G and m shifted copies of X
+   contains all m x m pairs (i, j). With the first line, X would be copied m x m
+   times.
 """
 
 from collections.abc import Sequence
@@ -25,7 +47,7 @@ _NHWC = ('NHWC', 'HWIO', 'NHWC')
 class Conv2D(hk.Module):
   """`hk.Conv2D` for square kernels; inputs `[N, H, W, C]`.
 
-  Bytes stand for numbers in [0, 1].
+  Inputs of bytes are scaled to [0, 1].
   """
 
   def __init__(
@@ -43,7 +65,7 @@ class Conv2D(hk.Module):
     self._padding = padding
 
   def __call__(self, inputs: Array) -> Array:
-    """Convolves `[N, H, W, C]` and adds the bias."""
+    """Convolves inputs `[N, H, W, C]` and adds the bias."""
     k, channels = self._kernel_shape, inputs.shape[-1]
     stddev = 1.0 / np.sqrt(k * k * channels)
     dtype = jnp.float32 if inputs.dtype == jnp.uint8 else inputs.dtype
@@ -54,14 +76,14 @@ class Conv2D(hk.Module):
       init=hk.initializers.TruncatedNormal(stddev),
     )
     b = hk.get_parameter('b', [self._output_channels], dtype, init=jnp.zeros)
-    if inputs.dtype == jnp.uint8:
+    if inputs.dtype == jnp.uint8:  # Scales the inputs, which stay bytes.
       w /= 255
     return conv2d(inputs, w, self._stride, self._padding) + b
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv2d(inputs: Array, w: Array, stride: int, padding: str) -> Array:
-  """Convolves `[N, H, W, C]`, bytes or floats, with `w`, `[k, k, C, D]`."""
+  """Convolves bytes or floats `[N, H, W, C]` with `w` `[k, k, C, D]`."""
   return _plain(inputs, w, stride, padding)
 
 
@@ -71,23 +93,23 @@ def _conv2d_fwd(inputs, w, stride, padding):
 
 def _conv2d_bwd(stride, padding, residuals, gradient):
   inputs, w = residuals
-  here, elsewhere = (
-    functools.partial(pull_back, stride=stride, padding=padding)
-    for pull_back in (_cpu_vjp, _xla_vjp)
+  cpu_vjp, xla_vjp = (
+    functools.partial(vjp, stride=stride, padding=padding)
+    for vjp in (_cpu_vjp, _xla_vjp)
   )
-  if w.shape[0] % stride:
-    return elsewhere(inputs, w, gradient)
+  if w.shape[0] % stride:  # Space to depth needs whole blocks.
+    return xla_vjp(inputs, w, gradient)
   if inputs.dtype == jnp.uint8:
     d_w = jax.lax.platform_dependent(
       inputs,
       w,
       gradient,
-      cpu=lambda *args: here(*args)[1],
-      default=lambda *args: elsewhere(*args)[1],
+      cpu=lambda *args: cpu_vjp(*args)[1],
+      default=lambda *args: xla_vjp(*args)[1],
     )
     return np.zeros(inputs.shape, jax.dtypes.float0), d_w
   return jax.lax.platform_dependent(
-    inputs, w, gradient, cpu=here, default=elsewhere
+    inputs, w, gradient, cpu=cpu_vjp, default=xla_vjp
   )
 
 
@@ -95,7 +117,7 @@ conv2d.defvjp(_conv2d_fwd, _conv2d_bwd)
 
 
 def pad(x: Array, pads: Sequence[tuple[int, int]], value: float = 0) -> Array:
-  """Pads, or where negative cuts, height and width of `[N, H, W, C]`."""
+  """Pads height and width of `[N, H, W, C]`; negative padding crops."""
   config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)]
   return jax.lax.pad(x, jnp.asarray(value, x.dtype), config)
 
@@ -113,7 +135,7 @@ def _plain(inputs: Array, w: Array, stride: int, padding: str) -> Array:
 def _xla_vjp(
   inputs: Array, w: Array, gradient: Array, *, stride: int, padding: str
 ) -> tuple[Array, Array]:
-  """XLA's own gradients of `inputs`, unless they are bytes, and `w`."""
+  """Computes XLA's gradients of inputs (None for bytes) and `w`."""
   if inputs.dtype == jnp.uint8:
     conv = functools.partial(_plain, inputs, stride=stride, padding=padding)
     return None, jax.vjp(conv, w)[1](gradient)[0]
@@ -124,15 +146,15 @@ def _xla_vjp(
 def _cpu_vjp(
   inputs: Array, w: Array, gradient: Array, *, stride: int, padding: str
 ) -> tuple[Array, Array]:
-  """The same of what is fast on CPU; stride is turned into depth.
+  """Computes the gradients of `_xla_vjp` with operations that are fast on CPU.
 
-  What is left is a convolution of stride 1 of blocks with a kernel of m x m.
+  Requires that the stride divides the kernel size. See the module's docstring.
   """
   k, s = w.shape[0], stride
   size = inputs.shape[1:3]
   pads = jax.lax.padtype_to_pads(size, (k, k), (s, s), padding)
   used = [(n - 1) * s + k for n in gradient.shape[1:3]]
-  # What the last window does not reach is cut off: a negative padding.
+  # A negative padding crops the pixels that the last window does not reach.
   pads = [(lo, m - n - lo) for (lo, _), m, n in zip(pads, used, size)]
   d_kernel = _weight_gradient(pad(inputs, pads), gradient, s)
   d_w = _kernel_from_depth(d_kernel, s)
@@ -144,7 +166,15 @@ def _cpu_vjp(
 
 
 def _input_gradient(kernel: Array, gradient: Array) -> Array:
-  """The gradient convolved with the kernel turned around."""
+  """Computes the gradient of the blocks (step 2 of the module's docstring).
+
+  Args:
+    kernel: K, `[m, m, s s C, D]`.
+    gradient: G, `[N, H', W', D]`.
+
+  Returns:
+    `[N, H' + m - 1, W' + m - 1, s s C]`.
+  """
   m = kernel.shape[0]
   return jax.lax.conv_general_dilated(
     gradient,
@@ -156,11 +186,19 @@ def _input_gradient(kernel: Array, gradient: Array) -> Array:
 
 
 def _weight_gradient(inputs: Array, gradient: Array, s: int) -> Array:
-  """One product over a long axis: `[m D, N H W'] x [N H W', m C]`.
+  """Computes the gradient of the kernel (step 3 of the module's docstring).
 
-  Blocks `[N, H, W, C]` are laid side by side as a window moves along a row,
-  gradients `[N, H', W', D]` as it moves down a column, so that neither is m x m
-  times as large as it was. Bytes are moved as words, and become numbers last.
+  The matrix product is `[m D, N Y W'] x [N Y W', m s s C]`: `down.T` holds the
+  shifted copies of G, `along` those of X, and Y = H' + m - 1. Bytes of four
+  channels are rearranged as words and become numbers last.
+
+  Args:
+    inputs: padded or cropped, `[N, s Y, s (W' + m - 1), C]`.
+    gradient: G, `[N, H', W', D]`.
+    s: the stride.
+
+  Returns:
+    dK, `[m, m, s s C, D]`.
   """
   height, width = gradient.shape[1:3]
   as_words = packed_bytes.are_packable(inputs)
@@ -181,24 +219,24 @@ def _weight_gradient(inputs: Array, gradient: Array, s: int) -> Array:
 
 
 def _space_to_depth(x: Array, s: int) -> Array:
-  """`[N, H, W, C]` to `[N, H/s, W/s, s s C]`."""
+  """Rearranges `[N, H, W, C]` to `[N, H/s, W/s, s s C]`."""
   n, h, w, c = x.shape
   x = x.reshape(n, h // s, s, w // s, s, c).transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(n, h // s, w // s, s * s * c)
 
 
 def _depth_to_space(x: Array, s: int) -> Array:
-  """`[N, H/s, W/s, s s C]` to `[N, H, W, C]`."""
+  """Rearranges `[N, H/s, W/s, s s C]` to `[N, H, W, C]`."""
   n, h, w, _ = x.shape
   x = x.reshape(n, h, w, s, s, -1).transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(n, h * s, w * s, -1)
 
 
 def _kernel_to_depth(w: Array, s: int) -> Array:
-  """`[k, k, C, D]` to `[k/s, k/s, s s C, D]`."""
+  """Rearranges `[k, k, C, D]` to `[k/s, k/s, s s C, D]`."""
   return jnp.moveaxis(_space_to_depth(jnp.moveaxis(w, 3, 0), s), 0, 3)
 
 
 def _kernel_from_depth(w: Array, s: int) -> Array:
-  """`[k/s, k/s, s s C, D]` to `[k, k, C, D]`."""
+  """Rearranges `[k/s, k/s, s s C, D]` to `[k, k, C, D]`."""
   return jnp.moveaxis(_depth_to_space(jnp.moveaxis(w, 3, 0), s), 0, 3)

@@ -1,10 +1,27 @@
 """The deep torso's max-pooling, with a gradient that is fast on CPU too.
 
-Same value and same gradient as `hk.max_pool` with windows of 3 x 3, two pixels
-apart, 'SAME'. On CPU XLA scatters the gradient, window by window, several times
-slower than the convolutions around it. So there it is gathered: every window
-tells where its first maximum is, and every pixel asks the windows that it is
-part of, four at most. Other platforms keep XLA's own.
+Value and gradient equal those of `hk.max_pool` with 3 x 3 windows, stride 2 and
+'SAME' padding. On CPU, XLA scatters the gradient window by window, several
+times slower than the convolutions around it. On CPU this module therefore
+gathers the gradient. Other platforms use XLA's own gradient.
+
+First, each window stores the place of its first maximum: 0 to 8, row by row.
+Then each pixel sums the gradients of those windows whose stored place is this
+pixel. Windows overlap in one pixel. Along one axis of the padded image:
+
+  pixel           0   1   2   3   4   5   6
+  pair            '-0-'   '-1-'   '-2-'
+  window 0       [0   1   2]
+  window 1               [0   1   2]            places in each window
+  window 2                       [0   1   2]
+
+The first pixel of pair i has place 0 in window i and place 2 in window i - 1.
+The second pixel has place 1 in window i and is in no other window. In two
+dimensions, the place is 3 * (place of the row) + (place of the column). The
+pixels of each 2 x 2 block are in this many windows:
+
+  4  2
+  2  1
 """
 
 import haiku as hk
@@ -15,23 +32,14 @@ from agents.networks.cpu_gradients import conv
 
 Array = jax.Array
 
-# Along one axis, windows of 3 pixels that are 2 pixels apart overlap in one:
-#
-#   pixel            0   1   2   3   4   5   6
-#   pair             '---'   '---'   '---'
-#   window 0         [0   1   2]
-#   window 1                 [0   1   2]
-#   window 2                         [0   1   2]
-#
-# The first pixel of pair i is place 0 of window i and place 2 of window i - 1;
-# the second is place 1 of window i alone. So for each pixel of a pair the list
-# of (place in the window, how many windows before window i):
+# For the first and the second pixel of pair i: its windows i - b along one
+# axis, as (place in the window, b).
 _WINDOWS = (((0, 0), (2, 1)), ((1, 0),))
 
 
 @jax.custom_vjp
 def max_pool(x: Array) -> Array:
-  """The maxima of `[N, H, W, C]`: `[N, ceil(H/2), ceil(W/2), C]`."""
+  """Returns the maxima of `[N, H, W, C]`: `[N, ceil(H/2), ceil(W/2), C]`."""
   return _plain(x)
 
 
@@ -58,13 +66,14 @@ def _plain(x: Array) -> Array:
 
 
 def _gather(x: Array, maxima: Array, gradient: Array) -> Array:
-  """Each pixel's share of the gradient: of the windows whose maximum it is."""
+  """Computes the gradient `[N, H, W, C]`: each pixel sums over its windows."""
   size, windows = x.shape[1:3], maxima.shape[1:3]
-  # 'SAME': windows begin so many pixels before the first.
+  # Pixels that 'SAME' padding adds before the first pixel.
   before = [max(2 * m + 1 - n, 0) // 2 for n, m in zip(size, windows)]
   pads = [(b, 2 * m + 1 - n - b) for n, m, b in zip(size, windows, before)]
   places = _first_maxima(conv.pad(x, pads, -jnp.inf), maxima)
-  # A window before the first, with a maximum nowhere.
+  # The pixels of pair 0 have no window i - 1. An additional first window, whose
+  # maximum is at no place, stands for it.
   places = conv.pad(places, [(1, 0), (1, 0)], -1)
   gradient = conv.pad(gradient, [(1, 0), (1, 0)], 0)
 
@@ -93,12 +102,12 @@ def _gather(x: Array, maxima: Array, gradient: Array) -> Array:
 
 
 def _first_maxima(padded: Array, maxima: Array) -> Array:
-  """Where in each window the first maximum is: 0 to 8, row by row."""
+  """Returns the place of the first maximum in each window: 0 to 8, by rows."""
   height, width = (2 * n - 1 for n in maxima.shape[1:3])
   places = jnp.full(maxima.shape, -1, jnp.int8)
   for place in reversed(range(9)):
     i, j = divmod(place, 3)
     pixel = padded[:, i : i + height : 2, j : j + width : 2]
     places = jnp.where(pixel == maxima, jnp.int8(place), places)
-  # Not computed again for every pixel that asks.
+  # The barrier keeps XLA from recomputing the places for every pixel.
   return jax.lax.optimization_barrier(places)

@@ -1,7 +1,7 @@
-"""Four bytes as one word: pixels of four channels are moved four at a time.
+"""Four bytes packed into one 32-bit word, to rearrange pixels faster.
 
-Rearranging costs by the element, whatever its size; as words there are a
-quarter as many.
+The cost of rearranging an array depends on its number of elements, not on their
+size. An image with four channels of bytes has a quarter as many words.
 """
 
 from collections.abc import Sequence
@@ -11,31 +11,34 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
-BYTES = 4  # In a word.
+BYTES = 4  # Per word.
 
 
 def are_packable(x: Array) -> bool:
-  """Whether the last axis of `x` is the bytes of a word."""
+  """Returns whether the last axis of `x` holds the four bytes of a word."""
   return x.dtype == jnp.uint8 and x.shape[-1] == BYTES
 
 
 def pack(x: Array) -> Array:
-  """`[..., 4]` bytes to `[...]` words."""
+  """Packs bytes `[..., 4]` into words `[...]`, uint32."""
   return jax.lax.bitcast_convert_type(x, jnp.uint32)
 
 
 def unpack(x: Array) -> Array:
-  """`[...]` words to `[..., 4]` bytes."""
+  """Unpacks words `[...]` into bytes `[..., 4]`; the inverse of `pack`."""
   return jax.lax.bitcast_convert_type(x, jnp.uint8)
 
 
 def concatenate(xs: Sequence[Array]) -> Array:
-  """`jnp.concatenate(xs, -1)`; four single bytes become a word on the way."""
+  """Returns `jnp.concatenate(xs, -1)`; is faster for four arrays of bytes.
+
+  Four uint8 arrays `[..., 1]` are combined into words and then unpacked.
+  """
   if len(xs) != BYTES or any(
     x.dtype != jnp.uint8 or x.shape[-1] != 1 for x in xs
   ):
     return jnp.concatenate(xs, axis=-1)
-  # The first is the lowest byte: of `unpack` the first as well.
+  # `unpack` returns the lowest byte first.
   words = [
     jnp.left_shift(x[..., 0].astype(jnp.uint32), 8 * place)
     for place, x in enumerate(xs)
