@@ -1,4 +1,4 @@
-"""The actor: its randomness, and parameters fetched once a rollout."""
+"""Tests of the actor: PRNG keys, parameters, resuming and waiting times."""
 
 import functools
 import itertools
@@ -22,7 +22,7 @@ def make_agent():
   )
 
 
-def rollouts_of(key, get_params=None, act=None):
+def make_rollouts(key, get_params=None, act=None):
   """Returns the endless rollouts of an actor on Catch: T = 5, B = 16."""
   agent = make_agent()
   params = jax.jit(agent.init)(jax.random.key(0))
@@ -39,25 +39,25 @@ def rollouts_of(key, get_params=None, act=None):
 
 def take_rollouts(key, count, get_params=None, act=None):
   """Returns the first `count` rollouts."""
-  return list(itertools.islice(rollouts_of(key, get_params, act), count))
+  return list(itertools.islice(make_rollouts(key, get_params, act), count))
 
 
 def actions(rollouts):
   return np.concatenate([r.trajectory.rows.action[1:] for r in rollouts])
 
 
-def test_a_key_decides_the_actions_and_every_step_draws_anew():
+def test_actions_depend_on_the_key_and_differ_between_steps():
   one, same, other = (
     actions(take_rollouts(jax.random.key(seed), 4)) for seed in (1, 1, 2)
   )
   np.testing.assert_array_equal(one, same)
   assert np.any(one != other)
-  # One key for all steps would give each environment one fate: near-uniform
-  # policies repeat an action of 16 environments with probability 3**-16.
+  # With one key for all steps, the actions would repeat. With new keys, a
+  # near-uniform policy repeats all 16 actions with probability 3**-16.
   assert not any(np.array_equal(a, b) for a, b in itertools.pairwise(one))
 
 
-def test_parameters_are_fetched_once_a_rollout():
+def test_parameters_are_fetched_once_per_rollout():
   params = jax.jit(make_agent().init)(jax.random.key(0))
   versions = itertools.count()
   rollouts = take_rollouts(
@@ -67,7 +67,7 @@ def test_parameters_are_fetched_once_a_rollout():
   assert next(versions) == 3
 
 
-def test_acting_is_compiled_once():
+def test_act_is_compiled_once():
   agent = make_agent()
   act = actor.make_act(agent)
   state = learner.init(
@@ -79,7 +79,7 @@ def test_acting_is_compiled_once():
 
 
 def interrupted_rollouts(use_lstm, env, num_before):
-  """Rollouts of one actor, and of one that goes on from where it stood."""
+  """Returns rollouts of one actor, and of one resumed from its state."""
   agent = agent_lib.make_agent(
     env.observation_spec(), env.action_spec(), torso='mlp', use_lstm=use_lstm
   )
@@ -97,45 +97,45 @@ def interrupted_rollouts(use_lstm, env, num_before):
     )
 
   begin = actor.ActorState(jax.random.key(1), None)
-  straight = list(itertools.islice(rollouts(env, begin), num_before + 3))
+  uninterrupted = list(itertools.islice(rollouts(env, begin), num_before + 3))
   other_seed = catch.Catch(env.num_envs, seed=99)
-  again = rollouts(other_seed, straight[num_before - 1].state)
-  return straight[num_before:], list(itertools.islice(again, 3))
+  resumed = rollouts(other_seed, uninterrupted[num_before - 1].state)
+  return uninterrupted[num_before:], list(itertools.islice(resumed, 3))
 
 
 @pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
-def test_an_actor_goes_on_from_its_state_bit_for_bit(use_lstm):
+def test_a_resumed_actor_is_bit_identical(use_lstm):
   env = catch.Catch(4, seed=0)
-  straight, again = interrupted_rollouts(use_lstm, env, num_before=2)
-  for a, b in zip(straight, again, strict=True):
+  uninterrupted, resumed = interrupted_rollouts(use_lstm, env, num_before=2)
+  for a, b in zip(uninterrupted, resumed, strict=True):
     a, b = (r._replace(wait_seconds=0.0) for r in (a, b))
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
       if isinstance(x, jax.Array) and x.dtype == jax.random.key(0).dtype:
         x, y = jax.random.key_data(x), jax.random.key_data(y)
       np.testing.assert_array_equal(x, y)
-  assert any(len(rollout.episode_returns) for rollout in again)
+  assert any(len(rollout.episode_returns) for rollout in resumed)
 
 
 class Stateless(catch.Catch):
-  """Like EnvPool, it cannot say where it stands."""
+  """A Catch that cannot save its state, like EnvPool."""
 
   def get_state(self):
     return None
 
 
-def test_where_environments_give_no_state_episodes_begin_anew():
-  straight, again = interrupted_rollouts(True, Stateless(4, seed=0), 2)
-  first = again[0].trajectory
+def test_episodes_restart_if_the_env_cannot_save_its_state():
+  uninterrupted, resumed = interrupted_rollouts(True, Stateless(4, seed=0), 2)
+  first = resumed[0].trajectory
   assert np.all(first.rows.timestep.step_type[0] == 0)
   assert not first.core_state.hidden.any()
-  assert straight[0].trajectory.core_state.hidden.any()
-  # The key goes on: what was drawn before is not drawn again.
+  assert uninterrupted[0].trajectory.core_state.hidden.any()
+  # The key continues, so that earlier actions are not sampled again.
   np.testing.assert_array_equal(
-    *(jax.random.key_data(r[2].state.key) for r in (straight, again))
+    *(jax.random.key_data(r[2].state.key) for r in (uninterrupted, resumed))
   )
 
 
-def test_a_template_leaves_the_environments_as_they_were():
+def test_carry_template_does_not_change_the_envs():
   envs = [catch.Catch(4, seed=0) for _ in range(2)]
   template = actor.carry_template(envs[0], core_state=())
   assert template.row.action.shape == (4,)
@@ -144,7 +144,7 @@ def test_a_template_leaves_the_environments_as_they_were():
   assert actor.carry_template(Stateless(4, 0), ()) is None
 
 
-def test_an_actor_ends_when_there_are_no_parameters_to_come():
+def test_an_actor_stops_when_get_params_returns_none():
   params = jax.jit(make_agent().init)(jax.random.key(0))
   versions = iter([(0, params), (1, params), None])
   rollouts = take_rollouts(jax.random.key(0), 9, lambda: next(versions))
@@ -171,7 +171,7 @@ def test_wait_seconds_cover_parameters_and_the_queue_but_not_acting(
     return compiled(*arguments)
 
   waits = []
-  for rollout in rollouts_of(jax.random.key(0), get_params, act):
+  for rollout in make_rollouts(jax.random.key(0), get_params, act):
     waits.append(rollout.wait_seconds)
     if len(waits) == 3:
       break
@@ -179,8 +179,8 @@ def test_wait_seconds_cover_parameters_and_the_queue_but_not_acting(
   assert waits == [1.0, 11.0, 11.0]
 
 
-def test_no_key_is_used_twice():
-  """Each step draws with a key of its own, split off the actor's key."""
+def test_every_step_uses_a_new_key():
+  """Checks that each step's key is split from the actor's key."""
   used = []
   agent = make_agent()
 

@@ -1,4 +1,4 @@
-"""The learner's unroll is the actor's steps, and the core forgets on time."""
+"""Tests of the agent: `unroll` equals `step`, and core states reset."""
 
 import operator
 
@@ -29,7 +29,7 @@ def make_agent(torso, use_lstm):
 
 
 def make_rows(torso, seed=0):
-  """Random rows `[T, B]`; environment b begins an episode at step b + 1."""
+  """Returns random rows `[T, B]`; episodes of env b start at step b + 1."""
   rng = np.random.default_rng(seed)
   spec = SPECS[torso]
   step_type = np.full([T, B], dm_env.StepType.MID, np.int32)
@@ -87,8 +87,8 @@ def test_a_greedy_step_takes_the_most_likely_action(use_lstm):
 
 
 @pytest.mark.parametrize('torso', ('shallow', 'deep'))
-def test_unroll_under_grad_is_the_same_function(torso):
-  # Differentiated convolutions run by other code than the actor's.
+def test_unroll_under_grad_equals_unroll(torso):
+  # Differentiated convolutions use a different implementation.
   agent, rows = make_agent(torso, True), make_rows(torso)
   params, core = agent.init(jax.random.key(0)), agent.initial_state(B)
 
@@ -102,7 +102,7 @@ def test_unroll_under_grad_is_the_same_function(torso):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_core_forgets_before_an_episodes_first_observation():
+def test_the_core_state_resets_before_an_episodes_first_observation():
   agent, rows = make_agent('mlp', True), make_rows('mlp')
   params = agent.init(jax.random.key(0))
   dirty = jax.tree.map(lambda x: x + 1.0, agent.initial_state(B))
@@ -115,7 +115,7 @@ def test_core_forgets_before_an_episodes_first_observation():
 
 
 @pytest.mark.parametrize('use_lstm', (False, True), ids=('ff', 'lstm'))
-def test_last_action_and_reward_are_read_by_a_core_alone(use_lstm):
+def test_only_a_core_reads_the_last_action_and_reward(use_lstm):
   agent, rows = make_agent('mlp', use_lstm), make_rows('mlp')
   params, core = agent.init(jax.random.key(0)), agent.initial_state(B)
   value = agent.unroll(params, rows, core).value
@@ -138,7 +138,7 @@ def test_last_action_and_reward_are_read_by_a_core_alone(use_lstm):
   )
 
 
-def test_an_episodes_first_row_has_no_last_action():
+def test_the_first_row_of_an_episode_ignores_its_last_action():
   agent, rows = make_agent('mlp', True), make_rows('mlp')
   params, core = agent.init(jax.random.key(0)), agent.initial_state(B)
   first = np.asarray(trajectory.is_first(rows.timestep))
@@ -150,7 +150,7 @@ def test_an_episodes_first_row_has_no_last_action():
 
 
 @pytest.mark.parametrize('torso', ('shallow', 'mlp'))
-def test_a_dict_of_one_image_is_that_image(torso):
+def test_a_dict_of_one_image_gives_the_values_of_that_image(torso):
   spec = dm_env.specs.Array((24, 20, 3), np.uint8)
   rng = np.random.default_rng(0)
   image = rng.integers(256, size=(T, B, *spec.shape), dtype=np.uint8)

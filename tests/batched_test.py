@@ -1,4 +1,4 @@
-"""Environments of one's own: seeds, ends, actions, sentences."""
+"""Tests of custom environments: seeds, episode ends, actions and errors."""
 
 import dm_env
 import numpy as np
@@ -17,7 +17,7 @@ def play(name, actions, num_envs=2, seed=0):
   return [env.reset(), *(env.step(np.full(num_envs, a)) for a in actions)]
 
 
-def test_actions_are_counted_from_the_least():
+def test_actions_are_counted_from_the_minimum():
   env = registry.make('tests.own_envs:Walk', 2, 0)
   assert env.action_spec() == dm_env.specs.DiscreteArray(3)
   start = env.reset().observation['place'][:, 0]
@@ -29,7 +29,7 @@ def test_actions_are_counted_from_the_least():
   )
 
 
-def test_where_it_ends_and_where_it_is_cut_off():
+def test_termination_has_discount_0_and_truncation_discount_1():
   steps = play('tests.own_envs:Walk', [1] * 9)
   assert [s.step_type[0] for s in steps] == [0, 1, 1, 1, 1, 1, 1, 2, 0, 1]
   assert steps[7].discount[0] == 1 and steps[7].reward[0] == -0.5
@@ -39,7 +39,7 @@ def test_where_it_ends_and_where_it_is_cut_off():
   assert ended.discount[0] == 0 and ended.reward[0] == 1
 
 
-def test_termination_on_the_step_of_the_cut_is_a_termination():
+def test_termination_takes_precedence_over_truncation():
   seen = set()
   for step in play('tests.own_envs:Dice', [5] * 500):
     for i in np.flatnonzero(step.step_type == LAST):
@@ -49,7 +49,7 @@ def test_termination_on_the_step_of_the_cut_is_a_termination():
 
 
 @pytest.mark.parametrize('name', ('Walk', 'Dice', 'cart_pole'))
-def test_every_copy_has_a_seed_of_its_own(name):
+def test_every_copy_has_its_own_seed(name):
   def observations(num_envs, seed):
     steps = play(f'tests.own_envs:{name}', [1] * 30, num_envs, seed)
     seen = [s.observation for s in steps]
@@ -61,49 +61,50 @@ def test_every_copy_has_a_seed_of_its_own(name):
   np.testing.assert_array_equal(one[:, 1], observations(1, 6)[:, 0])
 
 
-def test_a_picture_is_drawn_if_one_is_wanted():
+def test_rendering_works_only_if_requested():
   env = registry.make('tests.own_envs:Dice', 2, 0, renders=True)
   env.reset()
   shown = env.step(np.array([0, 0])).observation
   assert (env.render(1) == shown[1]).all()
   plain = registry.make('tests.own_envs:Dice', 1, 0)
   plain.reset()
-  with pytest.raises(batched.FactoryError, match='renders no image'):
+  with pytest.raises(batched.FactoryError, match='render'):
     plain.render(0)
 
 
 @pytest.mark.parametrize(
-  'name,sentence',
+  'name,match',
   (
-    ('tests.own_envs:Wlak', "no function or class 'Wlak'"),
-    ('tests.own_envs:not_callable', 'no function or class'),
-    ('tests.no_envs:Walk', "No module named 'tests.no_envs'"),
-    ('tests.own_envs:neither', 'makes a object, which is neither'),
-    (':Walk', 'not of the form module:factory'),
-    ('./own_envs:Walk', 'not of the form module:factory'),
-    ('gymnasium:make', "missing a required argument: 'id'"),
-    ('tests.own_envs:Nested', 'must be an array or a dict'),
+    ('tests.own_envs:Wlak', "function.*'Wlak'"),
+    ('tests.own_envs:not_callable', 'function'),
+    ('tests.no_envs:Walk', "No module.*'tests.no_envs'"),
+    ('tests.own_envs:neither', 'Gymnasium'),
+    (':Walk', 'module:factory'),
+    ('./own_envs:Walk', 'module:factory'),
+    ('gymnasium:make', "argument: 'id'"),
+    ('tests.own_envs:Nested', 'dict'),
   ),
 )
-def test_what_cannot_be_made_is_refused(name, sentence):
-  with pytest.raises(batched.FactoryError, match=sentence):
+def test_unusable_factories_raise_factory_error(name, match):
+  with pytest.raises(batched.FactoryError, match=match):
     registry.make(name, 1, 0)
   assert batched.FactoryError in registry.REFUSALS
 
 
-def test_a_reward_may_be_an_array_of_one():
+def test_a_reward_may_be_an_array_of_one_element():
   env = registry.make('tests.own_envs:Wild', 3, 0)
   env.reset()
   reward = env.step(np.zeros([3, 2], np.float32)).reward
   np.testing.assert_array_equal(reward, [0.5] * 3)
 
 
-def test_settings_are_refused():
-  with pytest.raises(registry.UnsupportedSettingError, match='no stack_num'):
+def test_settings_are_rejected():
+  with pytest.raises(registry.UnsupportedSettingError, match='stack_num'):
     registry.make('tests.own_envs:Walk', 1, 0, stack_num=4)
 
 
-def test_it_is_trained_on(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_training_runs_on_a_custom_env(tmp_path, monkeypatch):
   running.see_one_device(monkeypatch)
   monkeypatch.chdir(tmp_path)
   config = running.config_for(

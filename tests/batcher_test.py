@@ -1,4 +1,4 @@
-"""Prefetching: order, overlap, errors, ends."""
+"""Tests of batching and prefetching: order, overlap, errors and shutdown."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from agents import trajectory
 from agents import trajectory_queue
 
 
-def test_prefetch_takes_and_places_one_ahead():
+def test_prefetch_places_one_item_ahead():
   placed = []
   second = threading.Event()
 
@@ -28,23 +28,23 @@ def test_prefetch_takes_and_places_one_ahead():
   assert list(items) == [10, 20, 30]
 
 
-def test_prefetch_hands_errors_on():
+def test_prefetch_raises_the_errors_of_its_thread():
   def items():
     yield 1
-    raise ValueError('torn')
+    raise ValueError('faulty')
 
   prefetched = batcher.prefetch(items(), lambda x: x, lambda: None)
   assert next(prefetched) == 1
-  with pytest.raises(ValueError, match='torn'):
+  with pytest.raises(ValueError, match='faulty'):
     next(prefetched)
 
 
-def test_batches_end_with_the_queue():
+def test_batches_end_when_the_queue_ends():
   assert not list(batcher.batches(lambda: None, 2, 1))
 
 
 def make_rollout(actor_id, number):
-  """A rollout of T = 3 and B = 4 whose numbers tell it from all others."""
+  """Returns a rollout, T = 3 and B = 4, that differs from all others."""
   rows = trajectory.zero_rows(dm_env.specs.Array((2,), np.float32), 4, 4)
   return trajectory.Rollout(
     trajectory=trajectory.Trajectory(rows, ()),
@@ -72,26 +72,26 @@ def test_a_batch_has_the_last_state_of_each_actor_and_sums_of_all_rollouts():
   assert list(batch.episode_lengths) == [101, 102, 102, 103, 103, 103]
 
 
-def test_environments_that_do_not_divide_are_refused():
+def test_shard_rejects_environments_that_do_not_divide():
   with pytest.raises(ValueError):
     batcher.shard([trajectory.Trajectory(np.zeros([3, 4]), ())], 3)
 
 
 @pytest.fixture
-def heeds_interrupts():
-  """A shell that starts tests in the background makes them ignore SIGINT."""
+def interruptible():
+  """Enables SIGINT, which processes in the background of a shell ignore."""
   before = signal.signal(signal.SIGINT, signal.default_int_handler)
   yield
   signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures('heeds_interrupts')
+@pytest.mark.usefixtures('interruptible')
 def test_an_interrupted_consumer_wakes_and_joins_the_thread():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=60)
   prefetched = batcher.prefetch(
     iter(queue.get, None), lambda x: x, wake=queue.close
   )
-  # Ctrl-C while nothing comes: the wait below ends with a KeyboardInterrupt.
+  # Sends Ctrl-C while the queue is empty and `next` below waits.
   main_thread = threading.main_thread().ident
   timer = threading.Timer(
     0.2, signal.pthread_kill, (main_thread, signal.SIGINT)

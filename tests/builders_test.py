@@ -1,4 +1,4 @@
-"""The parts of a run are made from the numbers of its configuration."""
+"""Tests of the functions that make the parts of a run from its config."""
 
 import dataclasses
 import itertools
@@ -26,15 +26,15 @@ from tests import running
 import vtrace
 
 
-def test_every_actor_has_envs_of_its_own():
+def test_every_actor_has_its_own_envs():
   config = running.config_for(num_actors=3, envs_per_actor=4)
-  starts = [w.reset().observation for w in builders.make_envs(config)]
+  starts = [env.reset().observation for env in builders.make_envs(config)]
   for a, b in itertools.combinations(starts, 2):
     assert np.any(a != b)
 
 
-def test_every_actor_has_a_key_of_its_own():
-  # Environments and parameters are equal: only keys can make actions differ.
+def test_every_actor_has_its_own_key():
+  # Environments and parameters are equal, so only keys can differ.
   envs = [catch.Catch(4, seed=0) for _ in range(2)]
   settings = dict(envs_per_actor=4, batch_size=4, unroll_length=9)
   with running.acting(running.make_setup(envs, **settings)) as queue:
@@ -42,7 +42,7 @@ def test_every_actor_has_a_key_of_its_own():
   assert np.any(a != b)
 
 
-# All different, so that no two can be exchanged unseen.
+# All values differ, so that exchanging two of them fails a test.
 CONFIG = config_lib.Config(
   discount=0.91,
   baseline_cost=0.2,
@@ -85,7 +85,7 @@ def random_loss_inputs(seed=0):
 
 
 @pytest.mark.parametrize('name', vtrace.corrections.CORRECTIONS)
-def test_the_loss_is_that_of_the_runs_costs_correction_and_thresholds(name):
+def test_the_loss_uses_the_configs_costs_correction_and_thresholds(name):
   inputs = random_loss_inputs()
   config = dataclasses.replace(CONFIG, correction=name)
   expected, _ = vtrace.impala_loss(
@@ -113,7 +113,7 @@ def test_the_loss_is_that_of_the_runs_costs_correction_and_thresholds(name):
   ),
   ids=str,
 )
-def test_every_number_of_the_loss_changes_it(change):
+def test_every_hyperparameter_of_the_loss_changes_it(change):
   inputs = random_loss_inputs()
   config = dataclasses.replace(CONFIG, correction='vtrace')
   other = dataclasses.replace(config, **change)
@@ -143,7 +143,7 @@ def direction(optimizer, scale):
 
 
 @pytest.mark.parametrize('max_norm', (10.0, math.inf))
-def test_the_optimizer_has_the_runs_numbers(max_norm):
+def test_the_optimizer_uses_the_configs_hyperparameters(max_norm):
   config = dataclasses.replace(CONFIG, max_grad_norm=max_norm)
   optimizer = builders.make_optimizer(config)
   for scale in (2.0, 30.0):
@@ -168,7 +168,7 @@ def test_rewards_are_clipped_as_named(name, clipped):
   np.testing.assert_allclose(clip(np.float32(3.0)), clipped, rtol=1e-5)
 
 
-def test_a_full_ring_makes_its_actor_wait_until_its_deadline():
+def test_putting_into_a_full_queue_times_out():
   config = dataclasses.replace(CONFIG, timeout_seconds=0.01)
   queue = builders.make_queue(config)
   for actor_id in range(3):
@@ -186,7 +186,7 @@ def parameter_shapes(agent):
 
 @pytest.mark.parametrize('use_lstm', (False, True))
 @pytest.mark.parametrize('torso', ('shallow', 'deep'))
-def test_the_agent_is_that_of_its_flags_and_its_env(torso, use_lstm):
+def test_the_agent_matches_the_config_and_the_env(torso, use_lstm):
   env = catch.Catch(1, 0)
   env.observation_spec = lambda: dm_env.specs.Array((84, 84, 1), np.uint8)
   env.num_stacked = 3
@@ -201,13 +201,13 @@ def test_the_agent_is_that_of_its_flags_and_its_env(torso, use_lstm):
   made = builders.make_agent(config, env)
   assert parameter_shapes(made) == parameter_shapes(expected)
   assert bool(jax.tree.leaves(made.initial_state(2).core_state)) == use_lstm
-  # Settings given by hand replace those of the configuration.
+  # Keyword arguments override the configuration.
   made = builders.make_agent(config, env, torso='mlp', num_stacked=1)
   assert parameter_shapes(made) != parameter_shapes(expected)
   assert not isinstance(made.initial_state(2), frame_stack.State)
 
 
-def test_the_agent_computes_in_the_runs_precision():
+def test_the_agent_computes_in_the_configured_precision():
   env = catch.Catch(4, 0)
   row = trajectory.first_row(env.reset())
 
@@ -224,12 +224,12 @@ def test_the_agent_computes_in_the_runs_precision():
   assert np.any(full != half)
 
 
-def test_the_schedule_falls_over_the_runs_frames():
+def test_the_learning_rate_falls_to_zero_over_num_frames():
   schedule = builders.make_schedule(CONFIG)
   assert [schedule(n) for n in (0, 500, 1000)] == [0.5, 0.25, 0.0]
 
 
-def test_a_bug_in_an_env_is_no_refusal(monkeypatch):
+def test_a_bug_in_an_env_is_not_a_config_error(monkeypatch):
   def broken(*args, **settings):
     raise ValueError('a bug')
 
@@ -239,7 +239,7 @@ def test_a_bug_in_an_env_is_no_refusal(monkeypatch):
   assert not isinstance(info.value, config_lib.ConfigError)
 
 
-def test_actors_that_never_started_are_not_waited_for(monkeypatch):
+def test_actors_that_failed_to_start_are_not_joined(monkeypatch):
   def no_threads(self):
     raise RuntimeError("can't start new thread")
 
@@ -256,8 +256,10 @@ def test_actors_that_never_started_are_not_waited_for(monkeypatch):
 
 @pytest.mark.parametrize('num_updates', (0, 1, 2, 5, 6, 7))
 @pytest.mark.parametrize('lag', (0, 2))
-def test_under_a_lag_every_rollout_has_its_batchs_parameters(lag, num_updates):
-  # 3 actors and 2 rollouts a batch: 0 1 | 2 0 | 1 2 | 0 1 | ...
+def test_with_a_lag_every_rollout_uses_the_parameters_of_its_batch(
+  lag, num_updates
+):
+  # The actors of each batch (3 actors, 2 rollouts): 0 1 | 2 0 | 1 2 | ...
   config = running.config_for(
     num_actors=3, envs_per_actor=2, batch_size=4, lag=lag
   )
@@ -274,7 +276,7 @@ def test_under_a_lag_every_rollout_has_its_batchs_parameters(lag, num_updates):
     assert versions == {max(0, batch - lag)}
 
 
-def test_without_a_lag_the_newest_parameters_act():
+def test_without_a_lag_actors_use_the_newest_parameters():
   store = parameter_store.ParameterStore()
   config = running.config_for(lag=-1)
   get_params = rollout_order.make_get_params(config, store, 0, 0)
@@ -283,16 +285,18 @@ def test_without_a_lag_the_newest_parameters_act():
     assert get_params() == (version, None)
 
 
-@pytest.mark.parametrize('num_updates,turn', ((0, 0), (1, 2), (2, 1), (3, 0)))
-def test_the_queue_goes_on_with_the_actor_whose_turn_it_is(num_updates, turn):
+@pytest.mark.parametrize(
+  'num_updates,expected', ((0, 0), (1, 2), (2, 1), (3, 0))
+)
+def test_a_resumed_queue_continues_with_the_next_actor(num_updates, expected):
   config = running.config_for(num_actors=3, envs_per_actor=2, batch_size=4)
   queue = builders.make_queue(config, num_updates)
   for actor_id in range(3):
     queue.put(actor_id, actor_id)
-  assert queue.get() == turn
+  assert queue.get() == expected
 
 
-def test_envs_that_begin_anew_do_not_repeat_themselves():
+def test_the_envs_of_a_resumed_run_have_new_seeds():
   config = running.config_for(
     num_actors=3, envs_per_actor=8, batch_size=8, seed=5
   )
@@ -304,12 +308,12 @@ def test_envs_that_begin_anew_do_not_repeat_themselves():
   new, same, resumed = starts(0), starts(0), starts(2)
   for a, b in zip(new, same):
     np.testing.assert_array_equal(a, b)
-  # In two batches of one rollout actors 0 and 1 have stepped, actor 2 not yet.
+  # Actors 0 and 1 made the first two batches; actor 2 has not stepped yet.
   assert np.any(new[0] != resumed[0]) and np.any(new[1] != resumed[1])
   np.testing.assert_array_equal(new[2], resumed[2])
 
 
-def test_the_store_holds_what_the_next_batches_act_on():
+def test_the_store_holds_the_parameters_of_the_next_batches():
   setup = running.make_setup([catch.Catch(2, 0)], lag=2)
   counters = setup.run.statistics._replace(num_updates=7)
   run = setup.run._replace(statistics=counters, older_params=(5.0, 6.0))
@@ -319,12 +323,12 @@ def test_the_store_holds_what_the_next_batches_act_on():
 
 
 @pytest.mark.parametrize('num_actors,expected', ((1, 8), (3, 2), (9, 1)))
-def test_the_actors_envs_share_the_cores(monkeypatch, num_actors, expected):
-  asked = []
+def test_actors_share_the_cpu_cores(monkeypatch, num_actors, expected):
+  calls = []
   monkeypatch.setattr(hardware, 'num_cores', lambda: 8)
   monkeypatch.setattr(
-    builders.registry, 'make', lambda *args, **kwargs: asked.append(kwargs)
+    builders.registry, 'make', lambda *args, **kwargs: calls.append(kwargs)
   )
   config = running.config_for(num_actors=num_actors)
   builders.make_envs(config, stack_num=4)
-  assert asked == [{'num_threads': expected, 'stack_num': 4}] * num_actors
+  assert calls == [{'num_threads': expected, 'stack_num': 4}] * num_actors

@@ -137,6 +137,7 @@ def test_a_mutant_of_the_transitions_is_detected(mutant, expected, monkeypatch):
   assert failing(use_lstm=False) >= expected
 
 
+@pytest.mark.slow
 def test_a_core_state_that_is_not_reset_is_detected(monkeypatch):
   class NeverReset(hk.ResetCore):
     def __call__(self, inputs, state):
@@ -147,6 +148,7 @@ def test_a_core_state_that_is_not_reset_is_detected(monkeypatch):
   assert failing() >= {'core state reset'}
 
 
+@pytest.mark.slow
 def test_a_zeroed_initial_core_state_is_detected(monkeypatch):
   original = learner.loss_arguments
 

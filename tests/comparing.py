@@ -1,4 +1,4 @@
-"""Whether two runs are the same, bit for bit; and ways to damage a file."""
+"""Bit-for-bit comparison of two runs, and functions that damage a file."""
 
 import csv
 
@@ -10,13 +10,13 @@ from tests import events
 
 
 def read_state(logdir):
-  """All that the last checkpoint holds, but what clocks say."""
+  """Reads the newest checkpoint, without wall-clock values."""
   _, flat = checkpoint.read_newest(logdir / 'checkpoints')
   return {name: x for name, x in flat.items() if 'second' not in name}
 
 
 def read_rows(logdir):
-  """The rows of metrics.csv, but what clocks say."""
+  """Reads the rows of metrics.csv, without wall-clock columns."""
   with open(logdir / 'metrics.csv', newline='') as file:
     rows = list(csv.DictReader(file))
   return [
@@ -25,13 +25,13 @@ def read_rows(logdir):
 
 
 def read_events(logdir):
-  """All of TensorBoard's values by their tags, but what clocks say."""
+  """Reads TensorBoard's values by tag, without wall-clock tags."""
   values = events.values(logdir)
   return {k: v for k, v in values.items() if k not in metrics_csv.TIMES}
 
 
 def assert_same_run(a, b):
-  """Checkpoints, rows and events, bit for bit."""
+  """Checks that checkpoints, rows and events of two runs are identical."""
   one, other = read_state(a), read_state(b)
   assert one.keys() == other.keys()
   for name, x in one.items():
@@ -46,12 +46,12 @@ def assert_same_run(a, b):
 
 
 def cut_short(path):
-  """Leaves the first half of a file."""
+  """Truncates a file to its first half."""
   path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def flip_a_bit(path):
-  """Changes a bit in the middle of a file."""
+  """Flips one bit in the middle of a file."""
   contents = bytearray(path.read_bytes())
   contents[len(contents) // 2] ^= 1
   path.write_bytes(contents)

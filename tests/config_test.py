@@ -1,4 +1,4 @@
-"""Configurations: presets, and sentences for what cannot be."""
+"""Tests of configurations: defaults, presets and validation."""
 
 import dataclasses
 import math
@@ -36,60 +36,60 @@ def test_defaults_are_the_papers_atari_values():
   assert {k: getattr(config, k) for k in expected} == expected
 
 
-def test_an_override_wins_over_the_preset():
+def test_overrides_take_precedence_over_the_preset():
   config = config_lib.from_preset('catch', learning_rate=0.5)
   assert config.env == 'Catch' and config.learning_rate == 0.5
 
 
 @pytest.mark.parametrize('preset', config_lib.PRESETS)
-def test_every_preset_is_possible_on_one_device(preset):
+def test_every_preset_is_valid_on_one_device(preset):
   validation.validate(config_lib.from_preset(preset), num_devices=1)
 
 
 @pytest.mark.parametrize(
   'settings,devices,match',
   (
-    (dict(batch_size=48), 1, 'multiple of --envs_per_actor=32'),
-    (dict(), 5, 'does not divide over the 5 devices'),
-    (dict(unrolls_per_pass=5), 1, 'does not divide the 32 unrolls'),
-    (dict(num_actors=0), 1, '--num_actors=0 is not in'),
-    (dict(seed=-1), 1, '--seed=-1 is not in'),
-    (dict(seed=2**32), 1, '--seed=4294967296 is not in'),
-    (dict(discount=1.5), 1, '--discount=1.5 is not in'),
-    (dict(learning_rate=math.nan), 1, '--learning_rate=nan is not in'),
-    (dict(learning_rate=math.inf), 1, '--learning_rate=inf is not in'),
-    (dict(entropy_cost=math.inf), 1, '--entropy_cost=inf is not in'),
-    (dict(max_grad_norm=-math.inf), 1, '--max_grad_norm=-inf is not in'),
-    (dict(timeout_seconds=0.0), 1, '--timeout_seconds=0.0 is not in'),
-    (dict(num_frames='3'), 1, "num_frames='3' is not of type int"),
-    (dict(batch_size=32.0), 1, 'batch_size=32.0 is not of type int'),
-    (dict(use_lstm='no'), 1, "use_lstm='no' is not of type bool"),
-    (dict(num_actors=True), 1, 'num_actors=True is not of type int'),
+    (dict(batch_size=48), 1, '--batch_size=48.*--envs_per_actor=32'),
+    (dict(), 5, '--batch_size=32.*devices'),
+    (dict(unrolls_per_pass=5), 1, '--unrolls_per_pass=5.*32'),
+    (dict(num_actors=0), 1, '--num_actors=0'),
+    (dict(seed=-1), 1, '--seed=-1'),
+    (dict(seed=2**32), 1, '--seed=4294967296'),
+    (dict(discount=1.5), 1, '--discount=1.5'),
+    (dict(learning_rate=math.nan), 1, '--learning_rate=nan'),
+    (dict(learning_rate=math.inf), 1, '--learning_rate=inf'),
+    (dict(entropy_cost=math.inf), 1, '--entropy_cost=inf'),
+    (dict(max_grad_norm=-math.inf), 1, '--max_grad_norm=-inf'),
+    (dict(timeout_seconds=0.0), 1, '--timeout_seconds=0.0'),
+    (dict(num_frames='3'), 1, "num_frames='3'.* int"),
+    (dict(batch_size=32.0), 1, 'batch_size=32.0.* int'),
+    (dict(use_lstm='no'), 1, "use_lstm='no'.* bool"),
+    (dict(num_actors=True), 1, 'num_actors=True.* int'),
   ),
 )
-def test_what_cannot_be_is_refused(settings, devices, match):
+def test_invalid_values_raise_config_error(settings, devices, match):
   with pytest.raises(config_lib.ConfigError, match=match):
     validation.validate(config_lib.from_preset('catch', **settings), devices)
 
 
-def test_infinity_means_no_clip():
+def test_infinite_thresholds_are_valid():
   config = config_lib.from_preset(
     'catch', clip_rho_threshold=math.inf, max_grad_norm=math.inf
   )
   validation.validate(config, num_devices=1)
 
 
-def test_unknown_presets_name_near_matches():
-  with pytest.raises(config_lib.ConfigError, match='Did you mean catch'):
+def test_errors_for_unknown_presets_name_near_matches():
+  with pytest.raises(config_lib.ConfigError, match='cath.*catch'):
     config_lib.from_preset('cath')
 
 
-def test_unknown_settings_name_near_matches():
-  with pytest.raises(config_lib.ConfigError, match='Did you mean batch_size'):
+def test_errors_for_unknown_settings_name_near_matches():
+  with pytest.raises(config_lib.ConfigError, match='batchsize.*batch_size'):
     config_lib.from_preset('catch', batchsize=8)
 
 
-def test_whole_numbers_are_numbers():
+def test_float_fields_accept_integers():
   config = config_lib.from_preset(
     'catch', learning_rate=1, checkpoint_seconds=0
   )
@@ -101,9 +101,9 @@ def test_every_field_has_help():
     assert len(field.metadata['help']) > 10
 
 
-def test_a_number_without_bounds_cannot_be_declared():
+def test_numeric_fields_need_bounds():
   for default in (3, 0.5):
-    with pytest.raises(TypeError, match='needs bounds: a number'):
+    with pytest.raises(TypeError, match='bounds'):
       config_lib._field(default, 'a number')
   config_lib._field(True, 'a switch')
 
@@ -113,15 +113,17 @@ def test_a_number_without_bounds_cannot_be_declared():
   [f for f in dataclasses.fields(config_lib.Config) if f.metadata['choices']],
   ids=lambda field: field.name,
 )
-def test_what_is_none_of_the_choices_is_rejected(field):
+def test_values_outside_the_choices_are_rejected(field):
   for value in field.metadata['choices']:
     validation.check_fields(config_lib.Config(**{field.name: value}))
   wrong = config_lib.Config(**{field.name: field.default[:-1]})
-  with pytest.raises(config_lib.ConfigError, match=f'--{field.name}=.*mean'):
+  with pytest.raises(
+    config_lib.ConfigError, match=f'--{field.name}=.*{field.default}'
+  ):
     validation.check_fields(wrong)
 
 
-def test_every_choice_can_be_made():
+def test_builders_support_every_choice():
   env = catch.Catch(1, 0)
   big = dm_env.specs.Array((84, 84, 4), np.uint8)
   for field in dataclasses.fields(config_lib.Config):

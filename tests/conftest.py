@@ -1,6 +1,7 @@
-"""Eight virtual CPU devices for every test; must be set before jax starts.
+"""Gives the tests eight virtual CPU devices and a shared compilation cache.
 
-What one test has compiled the next, and every process it starts, loads.
+The environment variables must be set before JAX is imported. Subprocesses of
+the tests inherit them.
 """
 
 import atexit
@@ -14,7 +15,7 @@ os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # Else a parent's, shared.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # Not inherited.
   _CACHE = tempfile.mkdtemp(prefix='impala-tests-')
   atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
   os.environ['JAX_COMPILATION_CACHE_DIR'] = _CACHE
@@ -24,7 +25,7 @@ os.environ['JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES'] = '0'
 
 @pytest.fixture
 def one_device(monkeypatch):
-  """A run sees one device alone."""
+  """Limits runs to one device."""
   from tests import running  # Imports jax.
 
   running.see_one_device(monkeypatch)

@@ -1,4 +1,4 @@
-"""Our convolution is Haiku's: parameters, value and gradient."""
+"""Tests that our convolution equals Haiku's: values and gradients."""
 
 import haiku as hk
 import jax
@@ -13,7 +13,6 @@ CASES = (  # size, channels, kernel, stride, padding
   ((84, 84), 4, 8, 4, 'VALID'),
   ((20, 20), 16, 4, 2, 'VALID'),
   ((15, 15), 16, 4, 2, 'VALID'),  # Odd: the last row and column are unused.
-  ((72, 96), 3, 8, 4, 'VALID'),
   ((21, 17), 5, 3, 1, 'SAME'),
   ((9, 8), 2, 4, 2, 'SAME'),
   ((9, 9), 2, 3, 2, 'SAME'),  # The stride does not divide the kernel.
@@ -21,7 +20,7 @@ CASES = (  # size, channels, kernel, stride, padding
 
 
 @pytest.mark.parametrize('size,channels,kernel,stride,padding', CASES, ids=str)
-def test_equals_haiku(size, channels, kernel, stride, padding):
+def test_conv2d_equals_haikus(size, channels, kernel, stride, padding):
   ours = hk.without_apply_rng(
     hk.transform(lambda x: conv.Conv2D(6, kernel, stride, padding, name='c')(x))
   )
@@ -52,9 +51,9 @@ def test_equals_haiku(size, channels, kernel, stride, padding):
   )
 
 
-@pytest.mark.parametrize('channels', (4, 3, 8))  # Four are moved as words.
+@pytest.mark.parametrize('channels', (4, 3, 8))  # Four bytes are packed.
 @pytest.mark.parametrize('kernel,stride', ((8, 4), (3, 1), (3, 2)))
-def test_bytes_are_numbers_up_to_1(channels, kernel, stride):
+def test_uint8_inputs_equal_floats_divided_by_255(channels, kernel, stride):
   ours = hk.without_apply_rng(
     hk.transform(lambda x: conv.Conv2D(6, kernel, stride, name='c')(x))
   )
@@ -78,7 +77,7 @@ def test_bytes_are_numbers_up_to_1(channels, kernel, stride):
 @pytest.mark.parametrize(
   'dtype,channels', ((jnp.uint8, 1), (jnp.uint8, 2), (jnp.int32, 1))
 )
-def test_side_by_side_is_concatenation(dtype, channels):
+def test_packed_concatenation_equals_jnp_concatenate(dtype, channels):
   xs = list(np.arange(4 * 30 * channels).reshape(4, 5, 6, channels) % 256)
   xs = [jnp.asarray(x, dtype) for x in xs]
   for count in (2, 4):

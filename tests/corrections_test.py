@@ -1,4 +1,4 @@
-"""Each correction against its own equation, written as loops."""
+"""Tests of each off-policy correction against its equation in loops."""
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,14 @@ ALL = tuple(corrections.CORRECTIONS)
 
 
 def correct(name, *inputs, **settings):
-  """Targets and advantages by the correction of that name."""
+  """Returns the targets and advantages of the named correction."""
   return corrections.targets_and_advantages(
     corrections.CORRECTIONS[name], *inputs, **settings
   )
 
 
 def make_inputs(seed=0):
-  """As for V-trace, and log pi; pi is tiny now and then."""
+  """Returns the inputs of V-trace, and log pi; some values of pi are tiny."""
   rng = np.random.default_rng(seed)
   log_pi = np.log(rng.choice([1e-8, 1e-6, 0.1, 0.5, 0.9], (T, B)))
   log_mu = np.log(rng.choice([0.1, 0.3, 0.9], (T, B)))
@@ -43,7 +43,10 @@ def make_inputs(seed=0):
 
 
 def td_lambda(discounts, rewards, values, bootstrap_value, lambda_):
-  """G_s = r_s + gamma_s ((1 - lambda) V(x_{s+1}) + lambda G_{s+1})."""
+  """Computes TD(lambda) returns G_s.
+
+  G_s = r_s + gamma_s ((1 - lambda) V(x_{s+1}) + lambda G_{s+1}).
+  """
   next_values = np.concatenate([values[1:], bootstrap_value[None]])
   returns, following = np.zeros([T, B]), bootstrap_value
   for s in reversed(range(T)):
@@ -54,7 +57,7 @@ def td_lambda(discounts, rewards, values, bootstrap_value, lambda_):
 
 
 def n_step_returns(discounts, rewards, bootstrap_value):
-  """Equation 2's sum, up to the end of the unroll."""
+  """Computes the sum of equation 2 up to the end of the unroll."""
   returns = np.zeros([T, B])
   for s in range(T):
     product = np.ones(B)
@@ -66,14 +69,14 @@ def n_step_returns(discounts, rewards, bootstrap_value):
 
 
 def advantages(inputs, targets):
-  """q_s - V(x_s)."""
+  """Computes q_s - V(x_s)."""
   _, discounts, rewards, values, bootstrap_value = inputs
   following = np.concatenate([targets[1:], bootstrap_value[None]])
   return rewards + discounts * following - values
 
 
 def weights(name, log_rhos, log_pi):
-  """What grad log pi weighs, from section 5.2.2's words."""
+  """Computes the weights of grad log pi as section 5.2.2 describes them."""
   if name == 'one_step':
     return np.minimum(SETTINGS['clip_pg_rho_threshold'], np.exp(log_rhos))
   if name == 'epsilon':
@@ -81,7 +84,7 @@ def weights(name, log_rhos, log_pi):
   return np.ones([T, B])
 
 
-def test_vtrace_is_v_trace():
+def test_vtrace_equals_the_reference():
   inputs, log_pi = make_inputs()
   returns = correct('vtrace', *inputs, target_log_probs=log_pi, **SETTINGS)
   expected = reference.vtrace(*inputs, **SETTINGS)
@@ -91,7 +94,7 @@ def test_vtrace_is_v_trace():
 
 @pytest.mark.parametrize('name', UNCORRECTED)
 @pytest.mark.parametrize('lambda_', (1.0, 0.9))
-def test_the_others_learn_n_step_returns(name, lambda_):
+def test_other_corrections_have_n_step_return_targets(name, lambda_):
   inputs, log_pi = make_inputs()
   _, discounts, rewards, values, bootstrap_value = inputs
   settings = SETTINGS | dict(lambda_=lambda_)
@@ -110,11 +113,11 @@ def test_the_others_learn_n_step_returns(name, lambda_):
 
 
 def test_epsilon_is_added_to_the_policy_inside_the_logarithm():
-  """Of the loss the gradient, where a policy's probability is its parameter."""
+  """Checks the gradient of the loss with respect to log pi."""
   inputs, log_pi = make_inputs()
   plain = correct('none', *inputs, target_log_probs=log_pi).pg_advantages
 
-  def in_words(log_pi):
+  def expected_loss(log_pi):
     return -jnp.sum(jnp.log(jnp.exp(log_pi) + 1e-6) * plain)
 
   def ours(log_pi):
@@ -123,12 +126,15 @@ def test_epsilon_is_added_to_the_policy_inside_the_logarithm():
     return jnp.sum(losses)
 
   np.testing.assert_allclose(
-    jax.grad(ours)(log_pi), jax.grad(in_words)(log_pi), rtol=1e-4, atol=1e-9
+    jax.grad(ours)(log_pi),
+    jax.grad(expected_loss)(log_pi),
+    rtol=1e-4,
+    atol=1e-9,
   )
 
 
 @pytest.mark.parametrize('name', ALL)
-def test_on_policy_all_are_the_same(name):
+def test_on_policy_every_correction_equals_vtrace(name):
   inputs, _ = make_inputs()
   inputs[0] = np.zeros_like(inputs[0])
   likely = np.full([T, B], np.log(0.5), np.float32)
@@ -139,8 +145,8 @@ def test_on_policy_all_are_the_same(name):
 
 
 @pytest.mark.parametrize('name', ALL)
-def test_what_was_ignored_weighs_nothing(name):
-  """Neither the episode before nor the one after sees the other."""
+def test_masked_steps_have_zero_weight(name):
+  """Checks that an ignored action separates two episodes."""
   inputs, log_pi = make_inputs()
   boundary = 3
   inputs[0][boundary] = -np.inf
@@ -189,7 +195,7 @@ def test_without_clipping_nothing_overflows_past_a_discount_of_zero():
   inputs, log_pi = make_inputs()
   inputs[0][:] = 100.0  # A weight that is infinite in float32.
   inputs[1][:] = 0.0
-  inputs[2][:] = inputs[3]  # So that there is no temporal difference.
+  inputs[2][:] = inputs[3]  # All temporal differences are 0.
   returns = corrections.targets_and_advantages(
     unclipped, *inputs, target_log_probs=log_pi
   )

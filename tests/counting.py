@@ -1,4 +1,4 @@
-"""An environment and an agent that count, to prove alignment by numbers."""
+"""An environment and an agent that count, for tests of alignment."""
 
 import dm_env
 import jax.numpy as jnp
@@ -14,10 +14,11 @@ NUM_ACTIONS = 5
 
 
 class CountingEnv:
-  """Observation (actor, environment, t in episode, steps since the beginning).
+  """An environment whose observations and rewards identify every step.
 
-  Episode lengths differ between environments. The reward on arriving at t + 1
-  is 10 t + a_t: it encodes the step and the action that earned it.
+  An observation is (actor, environment, t in the episode, total steps). Episode
+  lengths differ between environments. The reward on arriving at t + 1 is
+  10 t + a_t: it encodes the step and the action that earned it.
   """
 
   frames_per_step = 1
@@ -63,8 +64,8 @@ class CountingEnv:
 
   def _time_step(self, first, reward):
     last = self._t == self._lengths
-    nowhere = np.zeros_like(last)
-    ended = (nowhere, last) if self._truncates else (last, nowhere)
+    never = np.zeros_like(last)
+    ended = (never, last) if self._truncates else (last, never)
     counts = np.stack([self._t, np.full_like(self._t, self._steps)], axis=1)
     return environment.time_step(
       environment.Outcome(first, reward, *ended),
@@ -73,14 +74,14 @@ class CountingEnv:
 
 
 def action_at(t):
-  """The counting agent's action at step t of an episode."""
+  """Returns the counting agent's action at step t of an episode."""
   return (3 * t + 1) % NUM_ACTIONS
 
 
 def true_value(t, length, discount, truncates, horizon=2_000):
-  """V of the counting agent at step t, by summing rewards.
+  """Returns V of the counting agent at step t, as a sum of rewards.
 
-  A truncated episode's value goes on beyond its cut, as if it had no end.
+  If `truncates`, the sum continues beyond the episode, up to `horizon`.
   """
   end = horizon if truncates else int(length)
   return sum(
@@ -89,14 +90,13 @@ def true_value(t, length, discount, truncates, horizon=2_000):
 
 
 def make_counting_agent(value_table=None):
-  """Acts by `action_at`; its log-probability names its step, its core counts.
+  """Makes an agent that acts by `action_at` and counts its observations.
 
-  The core is the number of observations consumed in this episode. The
-  parameters are one number, added to values and, by the learner's gradient, to
-  nothing else.
+  Log-probabilities encode the step. The core state is the number of
+  observations in this episode. The only parameter is added to the values.
 
   Args:
-    value_table: `[environments, t]`: V by environment and step of the episode.
+    value_table: V by environment and step, `[environments, t]`.
   """
 
   def initial_state(batch_size):

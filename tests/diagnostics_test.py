@@ -1,4 +1,4 @@
-"""Diagnostics of off-policy learning, against NumPy and by identities."""
+"""Tests of the off-policy diagnostics against NumPy and identities."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def summary_of(*args, **kwargs):
   return vtrace.off_policy_summary(sums_of(*args, **kwargs))
 
 
-def test_a_summary_says_what_numpy_says():
+def test_the_summary_equals_numpys():
   log_rhos, mask, vs, values = make_inputs()
   found = summary_of(log_rhos, mask, vs, values, rho_bar=1.5, c_bar=0.5)
   logs = log_rhos[mask].astype(np.float64)
@@ -54,7 +54,7 @@ def test_a_summary_says_what_numpy_says():
   )
 
 
-def test_sums_add_up_over_batches():
+def test_sums_can_be_added_over_batches():
   parts = [make_inputs(seed) for seed in range(3)]
   whole = summary_of(*(np.concatenate(xs) for xs in zip(*parts)))
   added = jax.tree.map(lambda *xs: sum(xs), *(sums_of(*p) for p in parts))
@@ -62,9 +62,9 @@ def test_sums_add_up_over_batches():
     np.testing.assert_allclose(value, whole[name], rtol=1e-4, err_msg=name)
 
 
-def test_on_policy_nothing_is_clipped_and_every_sample_counts():
+def test_on_policy_no_weight_is_clipped_and_every_sample_counts():
   _, mask, vs, _ = make_inputs()
-  # Equal networks differ by rounding, in batches of different shapes.
+  # Rounding differs between batch shapes, even for equal parameters.
   log_rhos = np.random.default_rng(0).normal(0.0, 1e-6, size=[T, B])
   found = summary_of(log_rhos.astype(np.float32), mask, vs, vs)
   assert found['rho_clipped'] == found['c_clipped'] == 0.0
@@ -73,23 +73,23 @@ def test_on_policy_nothing_is_clipped_and_every_sample_counts():
   assert found['explained_variance'] == 1.0
 
 
-def test_the_kl_is_that_of_the_policies():
-  # Drawn from mu, the estimate's mean is KL(mu||pi), and it is never negative.
+def test_the_kl_equals_that_of_the_policies():
+  # For samples of mu, the mean estimate is KL(mu||pi). No term is negative.
   mu, pi = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
   actions = np.random.default_rng(0).choice(3, size=[200, 500], p=mu)
   log_rhos = np.log(pi / mu)[actions].astype(np.float32)
-  nothing = np.zeros_like(log_rhos)
-  found = summary_of(log_rhos, nothing == 0, nothing, nothing)
+  zeros = np.zeros_like(log_rhos)
+  found = summary_of(log_rhos, zeros == 0, zeros, zeros)
   np.testing.assert_allclose(
     found['kl'], np.sum(mu * np.log(mu / pi)), rtol=0.02
   )
-  assert np.isnan(found['explained_variance'])  # There is no variance.
+  assert np.isnan(found['explained_variance'])  # The variance is 0.
   for log_rho in (-1.0, 1.0):
     one = jnp.full([1, 1], log_rho)
     assert summary_of(one, one != 0, one, one)['kl'] > 0
 
 
-def test_the_kl_is_never_negative_however_small_the_weights():
+def test_the_kl_of_tiny_log_weights_is_not_negative():
   for scale in (1e-5, 1.7e-4, 1e-3):
     log_rhos = np.random.default_rng(0).normal(0.0, scale, [T, B])
     log_rhos = log_rhos.astype(np.float32)
@@ -109,7 +109,9 @@ def test_equal_policies_fall_into_the_middle_bin():
   'mean,spread,known',
   ((95.0, 5.0, True), (95.0, 0.1, False), (99.5, 0.0, False)),
 )
-def test_what_float32_cannot_tell_is_not_told(mean, spread, known):
+def test_explained_variance_is_nan_beyond_float32_precision(
+  mean, spread, known
+):
   rng = np.random.default_rng(0)
   noise = rng.normal(size=[2, T, B]).astype(np.float32)
   vs = mean + spread * noise[0]
@@ -123,13 +125,13 @@ def test_what_float32_cannot_tell_is_not_told(mean, spread, known):
 
 def test_no_threshold_clips_nothing_and_huge_weights_stay_finite():
   log_rhos, mask = np.full([3, 2], 200.0, np.float32), np.ones([3, 2], bool)
-  nothing = np.zeros([3, 2], np.float32)
-  found = summary_of(log_rhos, mask, nothing, nothing, None, 1.0)
+  zeros = np.zeros([3, 2], np.float32)
+  found = summary_of(log_rhos, mask, zeros, zeros, None, 1.0)
   assert found['rho_clipped'] == 0.0 and found['c_clipped'] == 1.0
   assert np.isfinite(found['effective_sample_size'])
 
 
-def test_what_is_masked_may_be_minus_infinity():
+def test_masked_steps_may_be_minus_infinity():
   log_rhos, mask, vs, values = make_inputs()
   masked = np.where(mask, log_rhos, -np.inf)
   for name, value in summary_of(masked, mask, vs, values).items():

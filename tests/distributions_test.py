@@ -1,4 +1,4 @@
-"""The categorical distribution, masks included."""
+"""Tests of the categorical distribution, with and without masks."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def probabilities():
   return p / p.sum(-1, keepdims=True)
 
 
-def test_log_prob_and_entropy():
+def test_log_prob_and_entropy_equal_numpys():
   policy = distributions.categorical(3)
   p = probabilities()
   np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The evaluation of a run's checkpoint: its record, its video, its refusals."""
+"""Tests of evaluating a checkpoint: results, video and errors."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ SMALL = dict(envs_per_actor=4, batch_size=4)
 
 
 def write_run(logdir, change=lambda params: params, **settings):
-  """A run as training leaves it, with the checkpoints of updates 3 and 7."""
+  """Writes a log directory with the checkpoints of updates 3 and 7."""
   config = config_lib.from_preset('catch', **SMALL | settings)
   agent = make_agent(config)
   logdir.mkdir()
@@ -64,7 +64,7 @@ def breakout_run(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def uniform_run(tmp_path_factory):
-  """Parameters of 0: all actions are as likely, the first is the mode."""
+  """Writes a run with parameters of 0: a uniform policy with mode 0."""
   return write_run(
     tmp_path_factory.mktemp('uniform') / 'run',
     lambda params: jax.tree.map(np.zeros_like, params),
@@ -78,7 +78,7 @@ def lstm_run(tmp_path_factory):
 
 @pytest.fixture
 def run(catch_run, tmp_path):
-  """A copy, to be damaged."""
+  """Copies `catch_run`, so that a test can damage it."""
   return shutil.copytree(catch_run, tmp_path / 'run')
 
 
@@ -107,7 +107,7 @@ def contents(directory):
   }
 
 
-def test_the_command_leaves_its_record_and_a_video(run):
+def test_the_command_writes_results_and_a_video(run):
   (run / 'evaluation.json').write_text('an older one')
   before = contents(run / 'checkpoints')
   result = command(
@@ -137,20 +137,20 @@ def test_the_command_leaves_its_record_and_a_video(run):
     'episode_lengths_in_steps': [9] * 20,
   }
   assert set(returns) == {-1.0, 1.0}
-  for said in (
-    'after 7 updates, 700 frames, over 20 episodes',
-    f'mean return {record["mean"]:.2f}, median {record["median"]:.2f}',
-    f'standard error {record["standard_error"]:.2f}',
+  for text in (
+    '700 frames',
+    '20 episodes',
+    *(f'{record[x]:.2f}' for x in ('mean', 'median', 'standard_error')),
     f'{run / "evaluation.json"}',
     f'{run / "seen.gif"}',
   ):
-    assert said in result.stdout
+    assert text in result.stdout
   frames = list(imageio.v2.get_reader(run / 'seen.gif'))
   assert len(frames) == 4 * 10  # Nine steps and a reset.
   balls = [frame[16::32, 16::32, 0].max(axis=1).argmax() for frame in frames]
   assert balls == [*range(10)] * 4
-  # One environment plays 3 of 20 episodes, and the video goes on after them;
-  # nothing else depends on there being one.
+  # Environment 0 plays 3 of the 20 episodes, and a fourth for the video. The
+  # video does not change the results.
   plain = evaluate_run(run, seed=4)
   assert plain['episode_returns'] == returns
   assert contents(run / 'checkpoints') == before
@@ -163,19 +163,18 @@ def test_the_command_leaves_its_record_and_a_video(run):
 
 
 @pytest.mark.parametrize(
-  'flags,sentence',
+  'flags,text',
   (
-    ([], '--logdir is missing'),
+    ([], '--logdir'),
     (['--logdir=run', '--noop_max=0'], '--noop_max=0'),
   ),
   ids=str,
 )
-def test_bad_input_gets_a_sentence(flags, sentence):
+def test_invalid_flags_exit_with_status_2_and_one_line(flags, text):
   result = command(*flags)
   assert result.returncode == 2
   lines = result.stderr.strip().splitlines()
-  assert len(lines) == 1 and lines[0].startswith('error: '), result.stderr
-  assert sentence in lines[0]
+  assert len(lines) == 1 and text in lines[0], result.stderr
   assert not result.stdout
 
 
@@ -183,10 +182,10 @@ def test_help_shows_every_flag():
   result = command('--help')
   assert result.returncode == 0
   for field in dataclasses.fields(evaluation.Options):
-    assert f'{field.name}: {field.metadata["help"][:20]}' in result.stdout
+    assert f'{field.name}:' in result.stdout
 
 
-def test_an_interrupted_evaluation_ends_with_a_sentence(monkeypatch, capsys):
+def test_an_interrupted_evaluation_exits_with_status_130(monkeypatch, capsys):
   def interrupted(options):
     raise KeyboardInterrupt
 
@@ -199,7 +198,7 @@ def test_an_interrupted_evaluation_ends_with_a_sentence(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('step,greedy', ((3, False), (None, True)))
-def test_the_checkpoints_own_agent_plays(lstm_run, step, greedy):
+def test_the_agent_of_the_checkpoint_plays(lstm_run, step, greedy):
   record = evaluate_run(lstm_run, step=step, greedy=greedy)
   assert record['num_updates'] == (step or 7)
   assert record['num_frames'] == 100 * (step or 7)
@@ -220,26 +219,27 @@ def test_the_checkpoints_own_agent_plays(lstm_run, step, greedy):
   assert record['episode_returns'] == episodes.returns.tolist()
 
 
-def test_actions_are_drawn_unless_greedy(uniform_run):
+def test_actions_are_sampled_unless_greedy(uniform_run):
   many = dict(num_episodes=400, num_envs=32)
   greedy = evaluate_run(uniform_run, greedy=True, **many)
   assert greedy['greedy']
-  # Always left, where a fifth of the balls fall.
+  # The paddle always moves left and catches a fifth of the balls.
   assert greedy['mean'] == pytest.approx(-0.6, abs=0.12)
   env = evaluation.make_env('Catch', evaluation.Options(), {})
   left = env.reset().observation[:, 0, 0] == 1
-  first = np.cumsum([0, *[13] * 16, *[12] * 15])  # Of each environment.
+  first = np.cumsum([0, *[13] * 16, *[12] * 15])  # By environment.
   np.testing.assert_array_equal(
     np.array(greedy['episode_returns'])[first], np.where(left, 1, -1)
   )
-  drawn = evaluate_run(uniform_run, **many)
-  assert not drawn['greedy']
+  sampled = evaluate_run(uniform_run, **many)
+  assert not sampled['greedy']
   assert (
-    np.sum(np.not_equal(*(r['episode_returns'] for r in (greedy, drawn)))) > 40
+    np.sum(np.not_equal(*(r['episode_returns'] for r in (greedy, sampled))))
+    > 40
   )
 
 
-def test_the_seed_decides_the_result(uniform_run):
+def test_results_are_reproducible_from_the_seed(uniform_run):
   one, same, other = (
     evaluate_run(uniform_run, seed=seed)['episode_returns']
     for seed in (1, 1, 2)
@@ -247,7 +247,7 @@ def test_the_seed_decides_the_result(uniform_run):
   assert one == same != other
 
 
-def test_the_key_is_not_one_that_training_draws_from(monkeypatch, uniform_run):
+def test_the_key_differs_from_the_key_of_training(monkeypatch, uniform_run):
   keys = []
   play = evaluator.play
 
@@ -257,13 +257,13 @@ def test_the_key_is_not_one_that_training_draws_from(monkeypatch, uniform_run):
 
   monkeypatch.setattr(evaluator, 'play', spy)
   evaluate_run(uniform_run, seed=3)
-  seed_key = jax.random.key(3)  # Training splits it.
+  seed_key = jax.random.key(3)  # The key of training.
   assert not np.array_equal(
     jax.random.key_data(keys[0]), jax.random.key_data(seed_key)
   )
 
 
-def test_envs_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
+def test_env_seeds_differ_from_those_of_training_and_of_other_runs(monkeypatch):
   seeds = []
   monkeypatch.setattr(
     registry, 'make', lambda env_id, num_envs, seed, **_: seeds.append(seed)
@@ -271,7 +271,7 @@ def test_envs_are_not_those_of_training_or_of_the_next_seed(monkeypatch):
   for seed in range(20):
     builders.make_envs(config_lib.from_preset('catch', seed=seed))
     evaluation.make_env('Catch', evaluation.Options(seed=seed), {})
-  # EnvPool counts up from the seed it is given, one for each environment.
+  # EnvPool gives environment i the seed `seed + i`.
   assert np.min(np.diff(sorted(seeds))) > 32
 
 
@@ -281,48 +281,48 @@ def test_one_episode_has_no_standard_error(catch_run, capsys):
   text = (catch_run / 'evaluation.json').read_text()
   assert json.loads(text, parse_constant=pytest.fail) == record
   evaluate.report(evaluation.Options(logdir='run'), record)
-  assert 'standard error unknown' in capsys.readouterr().out
+  assert 'unknown' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('given,expected', ((None, 30), (5, 5)))
-def test_games_are_whole_and_begin_with_noops(
+def test_games_are_complete_and_begin_with_noops(
   breakout_run, monkeypatch, given, expected
 ):
   make, envs = registry.make, []
 
-  def short(*args, **settings):
+  def make_short_game(*args, **settings):
     envs.append(make(*args, **settings, max_episode_steps=20))
     pool = envs[0]._pool.config
     assert pool['noop_max'] == expected and not pool['reward_clip']
     return envs[0]
 
-  monkeypatch.setattr(registry, 'make', short)
+  monkeypatch.setattr(registry, 'make', make_short_game)
   record = evaluate_run(breakout_run, num_episodes=2, noop_max=given)
   assert record['noop_max'] == expected
   assert record['episode_lengths_in_steps'] == [20, 20]
   assert not envs[0]._life_loss_ends_episode
-  assert envs[0]._pool is None  # Closed.
+  assert envs[0]._pool is None  # `evaluate` closed it.
 
 
-def test_a_video_of_an_envpool_env(tmp_path):
+def test_a_video_shows_an_episode_of_an_envpool_env(tmp_path):
   logdir = write_run(tmp_path / 'run', env='CartPole-v1')
   path = tmp_path / 'cart.mp4'
-  with warnings.catch_warnings(record=True) as caught:
+  with warnings.catch_warnings(record=True) as logged:
     record = evaluate_run(logdir, num_episodes=3, video=str(path))
-  # It could hang beside JAX's threads.
-  assert not any('fork' in str(warning.message) for warning in caught)
+  # A fork could deadlock with JAX's threads.
+  assert not any('fork' in str(warning.message) for warning in logged)
   with imageio.v2.get_reader(path) as reader:
     assert reader.get_meta_data()['fps'] == 15
     frames = [frame.astype(int) for frame in reader]
   assert len(frames) == record['episode_lengths_in_steps'][0] + 1
   assert frames[0].shape == (400, 600, 3)
   assert all(frame.min() < 20 and frame.max() > 240 for frame in frames)
-  # The pole is upright, and falls.
+  # The pole falls.
   assert np.mean(frames[0] != frames[-1]) > 0.005
 
 
-def assert_refused(run, match, **options):
-  """With a sentence, and everything stays as it was."""
+def assert_rejected(run, match, **options):
+  """Checks for a ConfigError that leaves the files of `run` unchanged."""
   before = contents(run)
   with pytest.raises(config_lib.ConfigError, match=match):
     evaluate_run(run, **options)
@@ -334,52 +334,52 @@ def assert_refused(run, match, **options):
 @pytest.mark.parametrize(
   'options,match',
   (
-    (dict(step=5), 'no checkpoint of --step=5 in .*; there are: 3, 7'),
-    (dict(noop_max=3), '--noop_max is for Atari games alone; Catch is none'),
-    (dict(video='a.avi'), 'a.avi should end in .gif or .mp4'),
-    (dict(video='video'), 'video should end in'),
-    (dict(video='/no/such/folder/a.gif'), 'Cannot write /no/.*No such file'),
-    (dict(video='a_folder.gif'), 'Cannot write a_folder.gif: Is a directory'),
+    (dict(step=5), '--step=5.*3, 7'),
+    (dict(noop_max=3), '--noop_max.*Catch'),
+    (dict(video='a.avi'), 'a.avi.*.gif.*.mp4'),
+    (dict(video='video'), 'video.*.gif.*.mp4'),
+    (dict(video='/no/such/folder/a.gif'), '/no/such/folder.*No such file'),
+    (dict(video='a_folder.gif'), 'a_folder.gif.*Is a directory'),
   ),
   ids=str,
 )
-def test_what_cannot_be_is_refused_before_playing(
+def test_invalid_options_are_rejected_before_playing(
   run, options, match, monkeypatch
 ):
   (run / 'a_folder.gif').mkdir()
   (run / 'evaluation.json').write_text('an older one')
   monkeypatch.chdir(run)
   monkeypatch.setattr(evaluator, 'play', lambda *_, **__: pytest.fail('plays'))
-  assert_refused(run, match, **options)
+  assert_rejected(run, match, **options)
 
 
 @pytest.mark.parametrize(
   'text,match',
   (
-    ('{"env": "Catch", "nonsense": 1}', 'does not know: nonsense'),
+    ('{"env": "Catch", "nonsense": 1}', 'nonsense'),
     ('[1]', 'config.json'),
     ('{"env', 'config.json'),
-    ('{"env": "Pnog-v5"}', 'Did you mean Pong-v5'),
-    ('{"env": "Catch", "torso": "mlp", "use_lstm": true}', 'absent|shape'),
+    ('{"env": "Pnog-v5"}', 'Pong-v5'),
+    ('{"env": "Catch", "torso": "mlp", "use_lstm": true}', 'missing|shape'),
   ),
 )
-def test_a_configuration_that_does_not_fit_is_refused(run, text, match):
+def test_an_invalid_config_file_is_rejected(run, text, match):
   (run / 'config.json').write_text(text)
-  assert_refused(run, match)
+  assert_rejected(run, match)
 
 
-def test_a_log_directory_without_a_run_is_refused(tmp_path):
-  assert_refused(tmp_path, f'--logdir={tmp_path} holds no run')
+def test_a_log_directory_without_a_run_is_rejected(tmp_path):
+  assert_rejected(tmp_path, f'--logdir={tmp_path}.*config.json')
 
 
-def test_a_log_directory_without_checkpoints_is_refused(run):
+def test_a_log_directory_without_checkpoints_is_rejected(run):
   shutil.rmtree(run / 'checkpoints')
-  assert_refused(run, 'no checkpoints in')
-  assert_refused(run, '--step=7.*there are: none', step=7)
+  assert_rejected(run, 'no checkpoints')
+  assert_rejected(run, '--step=7.*none', step=7)
 
 
 def damage(run, step):
-  """Cuts off the end of the arrays' files."""
+  """Truncates the files of a checkpoint's arrays by 7 bytes."""
   for path in (run / 'checkpoints' / str(step)).rglob('d/*'):
     path.write_bytes(path.read_bytes()[:-7])
 
@@ -387,19 +387,17 @@ def damage(run, step):
 def test_damaged_checkpoints_are_never_evaluated(run):
   damage(run, 7)
   assert evaluate_run(run)['num_updates'] == 3
-  assert_refused(run, '7.*(cannot be read|is damaged)', step=7)
+  assert_rejected(run, '/7/.*(read|damaged)', step=7)
   damage(run, 3)
-  assert_refused(run, 'Every checkpoint in .* is damaged')
+  assert_rejected(run, 'Every checkpoint')
 
 
-def test_an_env_that_cannot_be_drawn_is_refused(tmp_path):
+def test_a_video_of_an_env_without_rendering_is_rejected(tmp_path):
   logdir = write_run(tmp_path / 'run', env='FrozenLake-v1')
-  assert_refused(
-    logdir, 'cannot render FrozenLake-v1', video=str(logdir / 'a.gif')
-  )
+  assert_rejected(logdir, 'render.*FrozenLake-v1', video=str(logdir / 'a.gif'))
 
 
-def test_the_record_of_before_stays_when_playing_fails(run, monkeypatch):
+def test_a_failed_evaluation_keeps_the_previous_results(run, monkeypatch):
   (run / 'evaluation.json').write_text('an older one')
 
   def failing(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""Evaluation: whole episodes of any length, played as an actor plays."""
+"""Tests of the evaluator: whole episodes, played as an actor plays."""
 
 import itertools
 
@@ -30,14 +30,14 @@ def play_counting(lengths, num_episodes, act=None, watch=None):
 
 
 def counting_return(length):
-  """A whole episode's, unclipped."""
+  """Returns the unclipped return of a whole episode."""
   return sum(10 * t + counting.action_at(t) for t in range(length))
 
 
 @pytest.mark.parametrize(
   'lengths,num_episodes,expected',
   (
-    # The first 7 to end would be [3] * 6 and the one of 20.
+    # The first 7 to end have lengths [3] * 6 + [20].
     ((3, 20), 7, [3] * 4 + [20] * 3),
     ((20, 3), 7, [20] * 4 + [3] * 3),
     ((3, 5, 8), 5, [3, 3, 5, 5, 8]),
@@ -45,7 +45,7 @@ def counting_return(length):
     ((4,), 3, [4] * 3),
   ),
 )
-def test_short_episodes_count_no_more_than_long_ones(
+def test_short_episodes_are_not_overrepresented(
   lengths, num_episodes, expected
 ):
   episodes = play_counting(lengths, num_episodes)
@@ -56,8 +56,8 @@ def test_short_episodes_count_no_more_than_long_ones(
   assert episodes.returns.dtype == np.float64
 
 
-def test_the_agent_sees_what_an_actors_does():
-  """Its last action and reward, its core, and where an episode begins."""
+def test_the_agent_gets_the_same_inputs_as_in_an_actor():
+  """Checks last action and reward, core state and first steps."""
   act = actor.make_act(counting.make_counting_agent())
   calls = []
 
@@ -76,10 +76,10 @@ def test_the_agent_sees_what_an_actors_does():
     np.testing.assert_array_equal(
       row.timestep.reward, np.where(first, 0, 10 * (t - 1) + action)
     )
-    np.testing.assert_array_equal(core, t + 1)  # Observations it has consumed.
+    np.testing.assert_array_equal(core, t + 1)  # Observations so far.
 
 
-def test_the_same_key_plays_as_an_actor_would():
+def test_play_equals_an_actor_with_the_same_key():
   env = catch.Catch(3, 0)
   agent = agent_lib.make_agent(
     env.observation_spec(), env.action_spec(), torso='mlp', use_lstm=True
@@ -92,7 +92,7 @@ def test_the_same_key_plays_as_an_actor_would():
       lambda: (0, params),
       state=actor.ActorState(jax.random.key(2), None),
       initial_core_state=agent.initial_state(3),
-      unroll_length=99,  # 10 episodes on each board: 9 steps and a reset.
+      unroll_length=99,  # 10 episodes per board: 9 steps and a reset.
       actor_id=0,
     )
   )
@@ -104,7 +104,8 @@ def test_the_same_key_plays_as_an_actor_would():
     key=jax.random.key(2),
     num_episodes=30,
   )
-  returns = rollout.episode_returns.reshape([10, 3])  # In order of their end.
+  # The actor orders episodes by the time of their end.
+  returns = rollout.episode_returns.reshape([10, 3])
   assert len(set(returns.ravel())) == 2
   np.testing.assert_array_equal(episodes.returns, returns.T.ravel())
   np.testing.assert_array_equal(episodes.lengths, 9)
@@ -117,7 +118,7 @@ def follow_the_ball(params, key, row, core_state):
   return agent_lib.ActorOutput(move + 1, ()), core_state, key
 
 
-def test_the_best_policy_on_catch_catches_all():
+def test_the_optimal_policy_on_catch_catches_every_ball():
   episodes = evaluator.play(
     catch.Catch(8, seed=1),
     follow_the_ball,
@@ -130,11 +131,11 @@ def test_the_best_policy_on_catch_catches_all():
   np.testing.assert_array_equal(episodes.lengths, 9)
 
 
-def test_a_game_goes_on_when_a_life_is_lost():
+def test_a_game_continues_when_a_life_is_lost():
   lives, over = [], []
 
   def act(params, key, row, core_state):
-    # Fire and wait, by turns.
+    # Alternates between firing and moving right.
     action = np.full([2], 1 + len(lives) % 2, np.int32)
     return agent_lib.ActorOutput(action, ()), core_state, key
 
@@ -154,13 +155,13 @@ def test_a_game_goes_on_when_a_life_is_lost():
     watch=watch,
   )
   lives, over = np.array(lives), np.array(over)
-  ends = np.argmax(over, axis=0)  # The first of each.
+  ends = np.argmax(over, axis=0)  # First end per env.
   np.testing.assert_array_equal(episodes.lengths, ends)
   for i, end in enumerate(ends):
     assert set(lives[1:end, i]) == {5, 4, 3, 2, 1} and lives[end, i] == 0
 
 
-def test_a_watcher_sees_every_timestep_and_may_ask_for_more():
+def test_watch_gets_every_timestep_and_can_extend_play():
   seen = []
 
   def watch(timestep):
@@ -168,5 +169,5 @@ def test_a_watcher_sees_every_timestep_and_may_ask_for_more():
     return len(seen) < 10
 
   episodes = play_counting((3, 5), 2, watch=watch)
-  assert seen == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]  # From the reset on.
+  assert seen == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]  # From the reset.
   np.testing.assert_array_equal(episodes.lengths, [3, 5])

@@ -1,4 +1,4 @@
-"""Reads TensorBoard's event files back."""
+"""A reader of TensorBoard's event files."""
 
 import struct
 
@@ -6,7 +6,7 @@ from tensorboardX.proto import event_pb2
 
 
 def read(path):
-  """The whole records of one file."""
+  """Yields the complete records of one file."""
   contents = path.read_bytes()
   while len(contents) >= 12:
     (length,) = struct.unpack('<Q', contents[:8])
@@ -15,7 +15,7 @@ def read(path):
 
 
 def values(logdir):
-  """Tag -> [(step, scalar or histogram), ...] of a log directory's files."""
+  """Returns tag -> [(step, scalar or histogram), ...] of a log directory."""
   found = {}
   for path in sorted(logdir.glob('events.out.tfevents.*')):
     for event in read(path):

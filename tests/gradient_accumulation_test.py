@@ -43,5 +43,5 @@ def test_passes_add_up_to_the_whole_batch(unrolls_per_pass):
 
 
 def test_a_batch_that_passes_do_not_divide_is_rejected():
-  with pytest.raises(ValueError, match='4 unrolls'):
+  with pytest.raises(ValueError, match='unrolls_per_pass=4'):
     gradient_accumulation.accumulate(sums, 2.0, make_trajectory(), 4)

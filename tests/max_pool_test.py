@@ -9,7 +9,7 @@ import pytest
 from agents.networks.cpu_gradients import max_pool as max_pool_lib
 
 
-@pytest.mark.parametrize('height,width', ((84, 84), (21, 11), (6, 7), (1, 2)))
+@pytest.mark.parametrize('height,width', ((21, 11), (6, 7), (8, 6), (1, 2)))
 def test_max_pool_equals_haiku(height, width):
   keys = jax.random.split(jax.random.key(0), 2)
   # Few distinct values: most windows have several maxima.

@@ -144,7 +144,14 @@ def direction(tree):
   return vector / np.linalg.norm(vector)
 
 
-@pytest.mark.parametrize('torso', ('shallow', 'deep', 'mlp'))
+@pytest.mark.parametrize(
+  'torso',
+  (
+    'mlp',
+    pytest.param('shallow', marks=pytest.mark.slow),
+    pytest.param('deep', marks=pytest.mark.slow),
+  ),
+)
 def test_bfloat16_is_used_in_torso_and_core_and_float32_elsewhere(torso):
   spec = {'image': ATARI, 'instruction': INSTRUCTION}
   full, half = (

@@ -351,7 +351,10 @@ def test_evaluate_returns_the_outputs_of_the_update():
   )
 
 
-@pytest.mark.parametrize('make_update', (mlp_update, shallow_update))
+@pytest.mark.parametrize(
+  'make_update',
+  (mlp_update, pytest.param(shallow_update, marks=pytest.mark.slow)),
+)
 def test_a_finite_update_has_no_finding(make_update):
   # A row is masked; where mu is almost 0, weights overflow and are clipped.
   log_prob = np.full((1, T + 1, B), -1e30, np.float32)

@@ -296,6 +296,7 @@ def test_the_script_prints_its_table_and_stores_it(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_script_logs_progress_and_exits_on_ctrl_c():
   command = [sys.executable, '-m', 'experiments.benchmark', '--preset=catch']
   with subprocess.Popen(

@@ -228,6 +228,7 @@ def test_num_bytes_is_the_size_of_a_full_buffer():
   assert replay.num_bytes(make_trajectory(0), capacity=11) == total
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_buffer_size_and_counts_only_new_frames(
   tmp_path, capsys, monkeypatch
 ):
