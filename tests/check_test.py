@@ -28,8 +28,10 @@ from vtrace import targets
 
 
 @pytest.fixture(autouse=True)
-def one_device(monkeypatch):
+def fast_check(monkeypatch):
+  """Limits checks to one device and skips the second that measures speed."""
   running.see_one_device(monkeypatch)
+  monkeypatch.setattr(check, '_steps_per_second', lambda env: 0.0)
 
 
 def statuses(env='tests.own_envs:Walk', **settings):

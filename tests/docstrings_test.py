@@ -10,16 +10,17 @@ FOLDERS = ('vtrace', 'agents', 'envs', 'experiments', 'benchmarks', 'tests')
 # Third-person verbs that a docstring may begin with; add one if it is a verb.
 VERBS = frozenset(
   """
-  Acts Adds Advances Applies Calls Changes Checks Clips Closes Compares
-  Compiles Computes Concatenates Converts Convolves Counts Declares Defines
-  Disables Does Doubles Draws Enables Encodes Ends Enumerates Evaluates
-  Fails Fills Finds Formats Frees Gathers Groups Hashes Imports Initializes
-  Iterates Joins Keeps Kills Logs Makes Maps Measures Moves Opens Packs Pads
-  Parses Plays Plots Polls Prints Puts Raises Re-measures Reads Rearranges
-  Recomputes Records Releases Removes Replaces Replicates Resets Restores
-  Resumes Returns Runs Samples Scales Sends Sets Shifts Splits Spreads
-  Stacks Starts Steps Stops Stores Summarizes Sums Takes Trains Turns
-  Unmasks Unpacks Updates Validates Waits Wraps Writes Yields
+  Acts Adds Advances Applies Bootstraps Calls Changes Checks Clips Closes
+  Compares Compiles Computes Concatenates Converts Convolves Copies Counts
+  Declares Defines Disables Does Doubles Draws Enables Encodes Ends
+  Enumerates Evaluates Fails Fills Finds Flips Formats Frees Gathers Gives
+  Groups Hashes Imports Initializes Iterates Joins Keeps Kills Limits Logs
+  Makes Maps Measures Moves Opens Packs Pads Parses Plays Plots Polls Prints
+  Puts Raises Re-measures Reads Rearranges Recomputes Records Releases
+  Removes Replaces Replicates Resets Restores Resumes Returns Runs Samples
+  Scales Sends Sets Shifts Skips Splits Spreads Stacks Starts Steps Stops
+  Stores Summarizes Sums Takes Trains Truncates Turns Unmasks Unpacks
+  Updates Validates Waits Wraps Writes Yields
   """.split()  # noqa: SIM905
 )
 
