@@ -1,7 +1,7 @@
 """The evaluator: plays whole episodes without a bias towards short ones.
 
-In a batch of environments, the first N episodes to end are biased towards short
-episodes. Instead, each environment has a quota: its first episodes count,
+In a batch of environments, the first N episodes that end are shorter than
+average. Instead, each environment has a quota: its first episodes are counted,
 however long they are.
 """
 
@@ -51,7 +51,7 @@ def play(
   """
   quotas = _quotas(num_episodes, env.num_envs)
   ended = [[] for _ in quotas]
-  for timestep, totals in _arrivals(env, act, params, core_state, key):
+  for timestep, totals in _steps(env, act, params, core_state, key):
     watching = watch is not None and watch(timestep)
     for i in np.flatnonzero(timestep.step_type == dm_env.StepType.LAST):
       if len(ended[i]) < quotas[i]:
@@ -63,16 +63,19 @@ def play(
 
 
 def _quotas(num_episodes: int, num_envs: int) -> np.ndarray:
-  """Spreads N episodes evenly over the environments, `[B]`."""
+  """Spreads N episodes over the environments, one more for the first, `[B]`."""
   return num_episodes // num_envs + (
     np.arange(num_envs) < num_episodes % num_envs
   )
 
 
-def _arrivals(
+def _steps(
   env: Any, act: Callable[..., Any], params: Any, core_state: Any, key: Any
 ) -> Iterator[tuple[dm_env.TimeStep, episodes.Totals]]:
-  """Plays without end; yields each timestep `[B]` and the totals after it."""
+  """Plays without end; yields each timestep `[B]` and the totals at it.
+
+  At the last step of an episode the totals are those of the whole episode.
+  """
   timestep, totals = env.reset(), episodes.zero_totals(env.num_envs)
   row = trajectory.first_row(timestep)
   row, core_state, key = actor.put_like(params, (row, core_state, key))

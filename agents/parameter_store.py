@@ -26,8 +26,8 @@ class ParameterStore:
   def publish(self, version: int, params: Any) -> None:
     """Waits until `params` are computed, then stores them as the newest.
 
-    The writer waits, because an actor's step that waits for its parameters
-    would block all other computations on its device.
+    If an actor got parameters that are still being computed, its step would
+    wait on the device and block all other computations there.
     """
     newest = version, jax.block_until_ready(params)
     self._versions = (*self._versions, newest)[-self._length :]

@@ -1,10 +1,12 @@
 """The replay buffer: samples unrolls of recent rollouts for later batches.
 
-Sampling is uniform, removal is first in, first out (section 5.2.2).
+Sampling is uniform over unrolls, removal is first in, first out (section 5.2.2
+of the paper). The buffer stores whole rollouts: each is a trajectory with the
+unrolls of all environments of an actor.
 
-The buffer holds references to the rollouts' arrays, without copies, because
-these arrays are never overwritten. The sample for a batch is a deterministic
-function of the seed, the number of the batch and the contents of the buffer.
+The buffer holds references to the rollouts' arrays, without copies: nobody may
+overwrite or donate them. The sample for a batch is a deterministic function of
+the seed, the index of the batch and the contents of the buffer.
 """
 
 from collections.abc import Sequence
@@ -17,10 +19,11 @@ import numpy as np
 
 from agents import trajectory
 
-Contents = tuple[trajectory.Trajectory, ...]  # Whole rollouts, oldest first.
+# The rollouts that a buffer contains at one time, oldest first.
+Contents = tuple[trajectory.Trajectory, ...]
 
-# Number of contents that a buffer holds: those after the last finished update,
-# after the running update and after the prefetched batch.
+# A buffer remembers its contents for this many batches: the batch of the last
+# finished update, of the running update, and the prefetched batch.
 _NUM_HELD = 3
 
 
@@ -35,10 +38,11 @@ class Settings(NamedTuple):
 class ReplayBuffer:
   """A replay buffer for two threads, without a lock.
 
-  The thread that makes batches adds and samples. It is ahead of the learner.
-  For a checkpoint, another thread therefore gets the contents as they were
-  after a given update. The tuple of held contents is replaced, never changed in
-  place.
+  One thread makes the batches: it adds and samples. Another thread asks for the
+  contents when it writes a checkpoint. The batches are ahead of the learner, so
+  the current contents already include later batches; the buffer therefore
+  remembers earlier contents. No lock is needed, because the tuple of remembered
+  contents is replaced and never changed in place.
   """
 
   def __init__(
@@ -51,7 +55,7 @@ class ReplayBuffer:
   def add_and_sample(
     self, new: Sequence[trajectory.Trajectory]
   ) -> trajectory.Trajectory:
-    """Adds a batch's new rollouts and samples the unrolls that it replays."""
+    """Adds the new rollouts of a batch, then samples its replayed unrolls."""
     number, contents = self._held[-1]
     contents = add(contents, new, self._settings.capacity)
     self._held = (*self._held, (number + 1, contents))[-_NUM_HELD:]

@@ -16,7 +16,8 @@ LOG_RHO_EDGES = tuple(-2.125 + 0.25 * i for i in range(18))
 # A weight above its threshold by at most this fraction counts as not clipped:
 # the difference may be rounding error.
 _ROUNDING = 1e-4
-# The square of exp(40) does not overflow in float32.
+# Log importance weights are clipped here: the square of exp(40) does not
+# overflow in float32.
 _MAX_LOG_RHO = 40.0
 # The smallest ratio of variance to mean square that sums of squares in float32
 # can resolve.
@@ -76,7 +77,7 @@ def off_policy_summary(sums: dict[str, Array]) -> dict[str, Array]:
 
     log_rho                mean log pi(a|x)/mu(a|x)
     rho_clipped, c_clipped fraction of weights above their threshold
-    effective_sample_size  (sum rho)^2 / sum rho^2, as a fraction of the steps
+    effective_sample_size  (sum rho)^2 / (steps sum rho^2), a fraction
     kl                     KL(mu||pi) = E_mu[rho - 1 - log rho], estimated from
                            sampled actions; this estimate is never negative
     explained_variance     1 - Var[vs - V] / Var[vs]; NaN if the standard

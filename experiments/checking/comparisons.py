@@ -1,10 +1,11 @@
 """Comparisons of one learner batch with the recorded environment steps.
 
-The comparisons do not reuse the code that they check: targets are recomputed in
-NumPy and compared with the gradients of the loss. The batch has no policy lag:
-behaviour and target policy are the same, so every importance weight is 1. The
-weights that a correction assigns in this case are read from its row in
-`vtrace.corrections`.
+The value targets of equation 1 of the paper are recomputed in NumPy. They are
+compared with the targets that the loss used, which follow from its gradients.
+The batch has no policy lag: behaviour and target policy are the same, so every
+importance weight is 1. Only the factors that a correction derives from an
+importance weight of 1 are not recomputed: they come from its row of the table
+in `vtrace.corrections`.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ from experiments.checking import recording_env
 from experiments.training import builders
 from vtrace import corrections
 
-# Name of a check -> differences between found and expected values, an array.
+# Name of a check -> array of absolute or relative differences, 0 if equal.
 Deviations = dict[str, np.ndarray]
 
 
@@ -44,10 +45,10 @@ def compare_arguments(
   view: learner_view.View,
   expected: recording_env.Record,
 ) -> Deviations:
-  """Compares the arguments of the loss at step t with the recorded step t + 1.
+  """Compares the inputs of the loss at step t with the recorded step t + 1.
 
-  The environment step that follows action t is recorded at t + 1. Where it is a
-  reset, action t was ignored, so the mask and the gradients must be 0.
+  The environment step that follows action t is recorded at t + 1. If this step
+  is a reset, action t was ignored: the mask and the gradients must be 0.
   """
   arguments = view.arguments
   is_transition = expected.step_type[1:] != recording_env.FIRST

@@ -1,11 +1,13 @@
 """Locates the source of the first NaN or infinity in a computation.
 
-The function is evaluated equation by equation. If an equation makes a
-non-finite output from finite operands, it is a source. If it is a call or a
-loop, its body is then evaluated too, to locate the source inside it. All values
-computed from a source inherit it. The finding is the earliest source that
-reaches an output of the function: an overflow that is clipped later, or the
--inf of a masked row, is not reported.
+The function is evaluated equation by equation. An equation is a source if it
+makes a non-finite output and none of its operands has a source. If the equation
+is a call or a loop, the body of the callee is evaluated as well, and the source
+is an equation of the body. A non-finite value that is computed from a value
+with a source has the same source; a finite value has none. The result is the
+earliest source of the outputs of the function. An overflow that is clipped
+later is therefore not reported. Neither is a deliberate -inf, such as a logit
+that is masked out: see `_is_deliberate`.
 """
 
 from collections.abc import Callable
@@ -21,10 +23,12 @@ import numpy as np
 
 from experiments.debugging import findings
 
-_MAX_OPERANDS = 6  # Described in a finding; a loop may have hundreds.
+# A finding describes at most this many operands; a loop may have hundreds.
+_MAX_OPERANDS = 6
 
-# Primitives that call a function once, and the parameter that holds its jaxpr.
-# Other calls and while loops are reported as a whole.
+# Primitives that call a function once, and the equation parameter that holds
+# the jaxpr of the function. Findings do not look inside while loops and the
+# calls that are not listed here.
 _CALLS = {
   'jit': 'jaxpr',
   'remat2': 'jaxpr',
@@ -39,9 +43,9 @@ def first_nonfinite(
   """Finds the first non-finite array of `fn(*args)`.
 
   Reports a non-finite input first, otherwise the source of a non-finite output.
-  An output without a source, made from an infinity constant in the program, is
-  reported by its own name. Integers and PRNG keys are skipped. Compiling every
-  equation takes longer than compiling `fn`.
+  A deliberate -inf has no source; if it reaches an output, the output is
+  reported. Integers and PRNG keys are skipped. Compiling every equation takes
+  longer than compiling `fn`.
 
   Args:
     fn: a function that JAX can trace.
@@ -88,7 +92,11 @@ class _Interpreter(NamedTuple):
   caller: str = ''  # Inside a library function: the line that called it.
 
   def run(self, jaxpr, inputs):
-    """Evaluates a closed or open jaxpr on `_Value`s; returns `_Value`s."""
+    """Evaluates a `ClosedJaxpr` or a `Jaxpr`; inputs and outputs are `_Value`s.
+
+    Returns:
+      The outputs, a list.
+    """
     consts = [_Value(const) for const in getattr(jaxpr, 'consts', ())]
     jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
     values = dict(zip(jaxpr.constvars, consts))
@@ -118,9 +126,10 @@ class _Interpreter(NamedTuple):
     ]
 
   def find(self, eqn, arrays, outputs):
-    """Finds the source of non-finite outputs; no operand has a source.
+    """Finds the source of non-finite outputs if no operand has a source.
 
-    Adds a finding, unless the source is inside the callee of `eqn`.
+    The source is an equation of the callee, or `eqn` itself, for which this
+    method adds a finding.
 
     Returns:
       The index of the finding; None if the outputs are a deliberate -inf.
@@ -138,7 +147,7 @@ class _Interpreter(NamedTuple):
     return len(self.findings) - 1
 
   def run_callee(self, eqn, arrays):
-    """Returns the outputs of the callee of `eqn`; [] if it has none."""
+    """Returns the outputs of the callee of `eqn`; [] if there is no callee."""
     name, params = eqn.primitive.name, eqn.params
     if name == 'scan':
       return self.run_scan(eqn, arrays)
@@ -151,7 +160,11 @@ class _Interpreter(NamedTuple):
     return self.nested(eqn, callee).run(callee, map(_Value, arrays))
 
   def run_scan(self, eqn, arrays):
-    """Runs a scan as a Python loop; returns the carry and all stacked rows."""
+    """Runs a scan as a Python loop.
+
+    Returns:
+      The carry and, step by step, all outputs before they are stacked.
+    """
     body, length = eqn.params['jaxpr'], eqn.params['length']
     # The names of the parameters that count constants, carry and xs depend on
     # JAX's version. Scanned and stacked arrays have one more axis outside.
@@ -227,11 +240,12 @@ def _earliest(values):
 
 
 def _is_deliberate(arrays, outputs):
-  """Returns whether the outputs contain -inf made from an infinity constant.
+  """Returns whether non-finite outputs come from a -inf in the program.
 
-  Such a constant has no source. Deliberate uses of -inf are the log of an
-  importance weight of zero and the initial value of a maximum. NaN or +inf
-  outputs, as of 0 * -inf, are never deliberate.
+  The operands have no source. A non-finite operand is then a constant of the
+  program, or computed from one: the -inf that masks out a logit or a log
+  importance weight, or the initial value of a maximum. NaN and +inf outputs,
+  such as 0 * -inf = NaN, are never deliberate.
   """
   nonfinite = [np.asarray(x) for x in outputs if not findings.is_finite(x)]
   only_minus_inf = all(np.all(x < np.inf) for x in nonfinite)
@@ -239,7 +253,7 @@ def _is_deliberate(arrays, outputs):
 
 
 def _num_longer(atoms, avals):
-  """Counts the variables with more axes outside a loop body than inside."""
+  """Counts the scanned inputs: outside the body they have one more axis."""
   pairs = zip(atoms, avals, strict=True)
   return sum(len(x.aval.shape) > len(aval.shape) for x, aval in pairs)
 

@@ -1,9 +1,9 @@
 """An upper bound on a run's throughput, from the throughput of its stages.
 
 The bound assumes that all stages overlap perfectly: on a CPU no core is ever
-idle, on an accelerator the device is never idle. It is an estimate: a stage
-that busy-waits when measured alone uses CPU time that other threads can use
-during training.
+idle, on an accelerator the device is never idle. It is an estimate and may be
+too low: a stage that busy-waits when measured alone uses CPU time that other
+threads can use during training.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from typing import NamedTuple
 from experiments.profiling import stages
 
 REST = 'rest'
-# Stages that run on the device. On a CPU the device and the cores are the same.
+# Stages that use the device; 'queue' includes moving a batch there. On a CPU
+# the device is the CPU itself.
 _ON_DEVICE = ('transfer', 'inference', 'queue', 'update')
 
 
@@ -23,7 +24,8 @@ class Rate(NamedTuple):
 
   median: float  # Agent steps per second.
   best: float  # Agent steps per second.
-  # The minimum over the readings: contention and busy-waiting only add to it.
+  # The minimum over the readings, because contention and busy-waiting can only
+  # increase the cost.
   cpu_seconds_per_step: float
 
 
@@ -49,12 +51,12 @@ def bound(
 ) -> Bound:
   """Returns the throughput that a perfect overlap of the stages would reach.
 
-  Let c_i be the CPU seconds and t_i the wall-clock seconds that stage i needs
-  per agent step when it runs alone. The bound is the minimum of
+  Let c_i be the `cpu_seconds_per_step` of stage i and t_i = 1 / `best` its
+  wall-clock seconds per agent step. The bound is the minimum of
 
     num_cores / sum_i c_i,
     1 / t_update: one update is in flight at a time,
-    1 / t_environment, with all environments stepping in parallel,
+    1 / t_environment: all environments were measured in parallel,
     1 / sum_i t_i over the stages on the device, if it is an accelerator.
 
   Args:
@@ -77,10 +79,16 @@ def bound(
 
 
 def shares(rates: Mapping[str, Rate], on_accelerator: bool) -> dict[str, float]:
-  """Returns each stage's share of the device time, or on a CPU of the CPU time.
+  """Returns each stage's share of the cost of an agent step; they sum to 1.
 
-  On a CPU a complete run may use more CPU time than the sum of its stages. The
-  excess is the share `REST`: Python code between the stages, and waiting.
+  The cost is device time on an accelerator, and CPU time on a CPU. On a CPU,
+  complete training may use more CPU time than the sum of its stages. The excess
+  is the share `REST`: Python code between the stages, and waiting.
+
+  Args:
+    rates: the `Rate` of every stage of `stages.NAMES`, and of complete training
+      under `stages.WHOLE`.
+    on_accelerator: whether the device is an accelerator, not the host's CPU.
   """
   if on_accelerator:
     costs = {name: 1 / rates[name].best for name in _ON_DEVICE}

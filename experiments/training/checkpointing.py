@@ -30,7 +30,8 @@ class Keeper:
       directory: the directory of the checkpoints.
       run: the first run state to write.
       seconds: the interval between two checkpoints.
-      pack: converts a run state to the tree that is written.
+      pack: converts a run state to the tree that is written, in the caller's
+        thread.
     """
     self._pack = pack
     self._writer = checkpoint.Writer(directory)
@@ -39,10 +40,14 @@ class Keeper:
     self._finish()
 
   def offer(self, run: run_state.RunState) -> None:
-    """Starts a checkpoint every `seconds`, unless one is still being written.
+    """Sets the newest run state and starts a checkpoint if one is due.
+
+    A checkpoint is due `seconds` after the start of the previous one. While the
+    previous one is still being written, the next calls try again.
 
     Raises:
-      CheckpointError: if one could not be written; existing ones are kept.
+      CheckpointError: if an earlier checkpoint could not be written. Complete
+        checkpoints are kept.
     """
     self._newest = run
     self._writer.check()
@@ -55,8 +60,9 @@ class Keeper:
   def at_every_end(self) -> Iterator[None]:
     """Runs the body, then writes the newest run state, even after an error.
 
-    After a CheckpointError in the body nothing is written. An error of the body
-    takes precedence: a failure of this last write is then only logged.
+    After a CheckpointError in the body nothing is written, because writing has
+    just failed. If the body raises another error, a failure of this last write
+    is logged instead of raised.
 
     Raises:
       CheckpointError: if the checkpoint cannot be written after a successful
@@ -108,7 +114,7 @@ def newest(directory: pathlib.Path) -> checkpoint.Flat | None:
 
 
 def _move_aside(path: pathlib.Path) -> None:
-  """Moves a damaged checkpoint, so that its step can be written again."""
+  """Moves a damaged checkpoint, so that its update can be written again."""
   aside = path.parent.parent / 'damaged_checkpoints'
   aside.mkdir(exist_ok=True)
   number = sum(1 for _ in aside.glob(f'{path.name}.*'))
@@ -117,7 +123,7 @@ def _move_aside(path: pathlib.Path) -> None:
 
 
 def return_freed_memory() -> None:
-  """Returns freed heap memory to the operating system, where glibc is used.
+  """Gives freed heap memory back to the operating system, if glibc is used.
 
   Many threads allocate and free rollouts. This fragments the heap, and glibc
   would keep ever more free fragments.

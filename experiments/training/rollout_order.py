@@ -1,7 +1,9 @@
 """The assignment of rollouts to batches, and of parameters to rollouts.
 
-The learner reads the rings of the queue round-robin, so the configuration of a
-run determines both.
+The queue has one ring of rollouts per actor. The learner reads the rings
+round-robin, from the first batch of the run to the last: rollout j of the run
+is from actor j mod num_actors and belongs to batch j // rollouts_per_batch.
+With a fixed lag, an actor can therefore compute which parameters to act with.
 """
 
 import itertools
@@ -23,12 +25,14 @@ def rollouts_per_batch(config: config_lib.Config) -> int:
 
 
 def max_policy_lag(config: config_lib.Config) -> int:
-  """Returns the highest policy lag of free-running actors, in updates.
+  """Returns an upper bound on the policy lag without a fixed lag, in updates.
 
   When an actor starts a rollout, its ring holds at most `queue_capacity`
-  rollouts. The rings are read round-robin, so the learner still has to take at
-  most (capacity + 1) rollouts of every actor, including this one. Prefetching
-  adds 1: while a batch is assembled, the update before it may be unpublished.
+  earlier rollouts. Because the rings are read round-robin, the learner takes at
+  most `queue_capacity` + 1 rollouts of every actor until it has taken the new
+  one. They fill at most ceil((queue_capacity + 1) num_actors / R) batches of R
+  rollouts. Prefetching adds 1 update: while a batch is assembled, the
+  parameters of the update before it may not be published yet.
   """
   num_waiting = (config.queue_capacity + 1) * config.num_actors
   return math.ceil(num_waiting / rollouts_per_batch(config)) + 1
@@ -37,10 +41,7 @@ def max_policy_lag(config: config_lib.Config) -> int:
 def rollouts_taken(
   config: config_lib.Config, actor_id: int, num_updates: int
 ) -> int:
-  """Returns the number of an actor's rollouts in the first batches.
-
-  Counts the batches of the first `num_updates` updates.
-  """
+  """Returns the number of an actor's rollouts in the first updates' batches."""
   taken = num_updates * rollouts_per_batch(config)
   return len(range(actor_id, taken, config.num_actors))
 
@@ -53,9 +54,16 @@ def make_get_params(
 ) -> actor.GetParams:
   """Makes the function that gets the parameters for an actor's next rollout.
 
-  With --lag=-1 it returns the newest parameters. With a fixed lag it computes
-  which batch the rollout will be part of, and waits for the parameters that are
-  `lag` updates older. The first `lag` batches use the initial parameters.
+  The actor calls it once per rollout. If `config.lag` is -1, it returns the
+  newest parameters. With a fixed lag it computes the index b of the batch that
+  the rollout will be part of, and waits for the parameters of update
+  max(0, b - lag).
+
+  Args:
+    config: the configuration of the run.
+    store: the store of the parameters.
+    actor_id: the actor.
+    num_updates: updates before the actor's first call, not 0 after a resume.
   """
   if config.lag < 0:
     return store.get
