@@ -8,6 +8,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+NUMERICS := targets corrections losses diagnostics rewards theory learner \
+  gradient_accumulation optimizer conv max_pool frame_stack distributions
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --upgrade \
   --no-annotate --no-header setup.py --extra build
@@ -19,13 +22,17 @@ install: $(VENV)/.installed
 train: install
 	$(BIN)/python -m experiments.train --preset=catch $(ARGS)
 
+# Tests compile much and compute little, so XLA optimizes little here.
 test: $(VENV)/.tested-with
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' $(ARGS)
+	XLA_FLAGS=--xla_backend_optimization_level=0 \
+	  $(PYTEST) -m 'not slow' $(ARGS)
 
+# The numerical tests run again, with the optimizations that users have.
 test-slow: $(VENV)/.tested-with
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m 'not slow' $(NUMERICS:%=tests/%_test.py)
 
 lock:
 	$(LOCK) -o requirements.txt

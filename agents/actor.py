@@ -206,7 +206,7 @@ def _resume(env: Any, carry: Carry | None) -> Carry | None:
 def _state(env: Any, key: Array, carry: Carry) -> ActorState:
   """Returns the actor's state, without a carry if `env` cannot save its own."""
   env_state = env.get_state()
-  # Reset environments do not match the row, core state and totals of a carry.
+  # A resumed actor must reset such environments: a carry would not match.
   if env_state is None:
     return ActorState(key, None)
   return ActorState(key, carry._replace(env_state=env_state))

@@ -1,7 +1,7 @@
 """The learner: one update function, and the loop that calls it.
 
 `make_update` returns a pure function that does not depend on how it is
-parallelised, except for a `jax.lax.psum` over `axis_name`. `parallelize` maps
+parallelized, except for a `jax.lax.psum` over `axis_name`. `parallelize` maps
 it with `jax.pmap`, `on_one_device` with `jax.vmap`.
 """
 

@@ -1,4 +1,4 @@
-"""The paper's optimiser, TensorFlow 1's RMSProp, and its schedule."""
+"""The paper's optimizer, TensorFlow 1's RMSProp, and its schedule."""
 
 import optax
 

@@ -7,7 +7,7 @@ frames that the agent stacks. The plain one uses Haiku's convolution and
 max-pooling, without gradient accumulation. PyTorch (channels last) runs only
 the forward and backward pass of the same network, on frames that are already
 stacked. Its loss has policy, value and entropy terms, without V-trace; there is
-no optimiser. It needs the extra `benchmarks`. PyTorch is measured on CPU, so it
+no optimizer. It needs the extra `benchmarks`. PyTorch is measured on CPU, so it
 is skipped if JAX uses an accelerator.
 """
 

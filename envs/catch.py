@@ -3,7 +3,7 @@
 As bsuite's `catch` (Osband et al., 2020). The board has 10 rows and 5 columns.
 The ball starts in a random column of the top row and falls one row per step.
 The paddle starts in the middle of the bottom row. After nine steps the reward
-is +1 for a catch and -1 for a miss. Implemented in vectorised NumPy.
+is +1 for a catch and -1 for a miss. Implemented in vectorized NumPy.
 """
 
 from typing import NamedTuple

@@ -2,8 +2,8 @@
 
 An episode consists of three balls of `catch.Catch`. The reward is 0 until the
 last ball has fallen; it is then the mean of the rewards of all three. The first
-actions must thus be credited thirty steps later, although the random columns of
-the other balls add noise to the reward.
+actions are thus credited thirty steps later. The other balls add noise to the
+reward.
 """
 
 from typing import NamedTuple

@@ -14,10 +14,10 @@ class Environment(Protocol):
   Every field of a `dm_env.TimeStep` has a leading batch axis, `[B, ...]`. Its
   arrays are new and are never written to again.
 
-  An environment auto-resets on the step after LAST: the action of that step is
-  ignored, its step type is FIRST and its reward 0. `discount` is 0 where the
-  episode terminated and 1 where it was truncated. After truncation the value of
-  the last observation is thus bootstrapped.
+  An environment auto-resets on the step after LAST: that step ignores its
+  action and has step type FIRST and reward 0. `discount` is 0 where the episode
+  terminated, or a life was lost in Atari, and 1 where it was truncated. After
+  truncation the value of the last observation is thus bootstrapped.
   """
 
   num_envs: int

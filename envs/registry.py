@@ -24,7 +24,7 @@ class UnsupportedSettingError(ValueError):
 
 
 # Errors that `make` raises.
-REFUSALS = (
+ERRORS = (
   UnknownEnvironmentError,
   UnsupportedSettingError,
   envpool_env.EnvPoolMissingError,

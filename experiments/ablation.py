@@ -2,7 +2,7 @@
 
 python -m experiments.ablation --quick              # minutes
 python -m experiments.ablation                      # about an hour on 2 cores
-python -m experiments.ablation --out=runs/ablation  # continues an earlier one
+python -m experiments.ablation --out=runs/ablation  # resumes an earlier one
 
 Compares four corrections with and without replay, over sampled hyperparameters
 and over policy lags; `studies.design` lists the runs. Each run is recorded when
@@ -59,7 +59,7 @@ def main() -> None:
     results = run(design, folder, values.processes or hardware.num_cores())
   except KeyboardInterrupt:
     print(
-      'Interrupted: finished runs are kept. Run the same command to continue.',
+      'Interrupted: finished runs are kept. Run the same command to resume.',
       file=sys.stderr,
     )
     sys.exit(130)

@@ -94,7 +94,7 @@ def examine(
   )
   better = itertools.chain(
     suggestions.another_actor(config, rates, bound, 4 * seconds),
-    suggestions.measured(config, rates, find_bound, candidates, seconds / 2),
+    suggestions.estimated(config, rates, find_bound, candidates, seconds / 2),
   )
   return {
     'hardware': machine,

@@ -83,8 +83,8 @@ def check(config: config_lib.Config, seconds: float) -> Report:
   validation.validate(config, jax.local_device_count())
   _check_agent(config)
   try:
-    env_results, steps_per_second = rehearse(config)
-  except registry.REFUSALS as error:  # A step returned invalid values.
+    env_results, steps_per_second = check_env(config)
+  except registry.ERRORS as error:  # A step returned invalid values.
     raise config_lib.ConfigError(str(error)) from error
   if env_results[0].status == results_lib.FAIL:
     # The other checks assume the environment conventions.
@@ -104,7 +104,7 @@ def _check_agent(config: config_lib.Config) -> None:
   setup_lib.make_setup(one, shapes_only=True).close()
 
 
-def rehearse(
+def check_env(
   config: config_lib.Config,
 ) -> tuple[list[results_lib.Result], float]:
   """Checks the environment without an agent.
@@ -181,7 +181,7 @@ def report(config: config_lib.Config, found: Report) -> None:
     f'{", LSTM" if config.use_lstm else ""}.\n'
   )
   for result in found.results:
-    description = results_lib.CHECKS[result.name].says
+    description = results_lib.CHECKS[result.name].description
     print(_ROW.format(result.status, result.name, description, result.evidence))
   print(
     f'\nThroughput of the {config.envs_per_actor} environments of one actor '
@@ -195,7 +195,7 @@ def report(config: config_lib.Config, found: Report) -> None:
     )
 
 
-def asked_config() -> config_lib.Config:
+def config_from_flags() -> config_lib.Config:
   """Returns the configuration of the flags.
 
   Without --preset and --logdir, the other settings are those of a small run,
@@ -217,7 +217,7 @@ def asked_config() -> config_lib.Config:
 
 def main() -> None:
   """Runs the check as specified by the flags; exits with 1 on failure."""
-  config = asked_config()
+  config = config_from_flags()
   found = check(config, flags.FLAGS.seconds)
   report(config, found)
   if any(result.status == results_lib.FAIL for result in found.results):

@@ -129,9 +129,9 @@ class Config:
   )
   timeout_seconds: float = _field(
     600.0,
-    'Longest time in seconds that an actor waits for the learner or the '
-    'learner for an actor, compilation included; then the run fails. inf: no '
-    'limit. Not from the paper.',
+    'Longest time in seconds that the learner waits for an actor, compilation '
+    'included; actors wait twice as long for the learner. Then the run fails. '
+    'inf: no limit. Not from the paper.',
     resumable=True,
     bounds=(1.0, math.inf),
   )

@@ -132,5 +132,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer(
     'num_mdps', 20, 'Number of random MDPs to average over.', lower_bound=1
   )
-  flags.DEFINE_alias('worlds', 'num_mdps')  # The former name of the flag.
   cli.run(main)

@@ -1,4 +1,4 @@
-"""Trains an agent on one machine; the same command resumes a stopped run.
+"""Trains an agent on one machine, or resumes the run in --logdir.
 
 python -m experiments.train --preset=catch
 python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
@@ -45,7 +45,7 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
     Stopped: after SIGINT or SIGTERM, once a checkpoint is written.
     NonFiniteError: after an update whose result is not finite.
     RuntimeError: if an actor failed.
-    Timeout: if an actor or the learner waited longer than `timeout_seconds`.
+    Timeout: if an actor or the learner waited too long: see `timeout_seconds`.
     CheckpointError: if a checkpoint cannot be written, or all existing
       checkpoints are damaged.
   """
@@ -94,7 +94,7 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
     _compile_update(setup), config, run, logdir / 'flight.npz'
   )
   with (  # Exits in reverse: checkpoint, close the records, plot.
-    signals.on_signal(queue.close),
+    signals.on_signal(queue.close, logdir),
     contextlib.closing(
       checkpointing.Keeper(
         logdir / 'checkpoints',
@@ -199,14 +199,10 @@ def main() -> None:
     train(cli.config_from_flags())
   except KeyboardInterrupt:
     _fail(
-      'Interrupted: progress since the last checkpoint is lost.', status=130
+      'Interrupted: updates since the last checkpoint may be lost.', status=130
     )
   except signals.Stopped as stopped:
-    _fail(
-      f'Stopped by {stopped}: a checkpoint is written. Run the same command '
-      'to resume.',
-      status=128 + stopped.signum,
-    )
+    _fail(str(stopped), status=128 + stopped.signum)
   except flight_recorder.NonFiniteError as error:
     _fail(f'Diverged: {error}')
   except polling.Timeout as error:

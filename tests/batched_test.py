@@ -88,7 +88,7 @@ def test_rendering_works_only_if_requested():
 def test_unusable_factories_raise_factory_error(name, match):
   with pytest.raises(batched.FactoryError, match=match):
     registry.make(name, 1, 0)
-  assert batched.FactoryError in registry.REFUSALS
+  assert batched.FactoryError in registry.ERRORS
 
 
 def test_a_reward_may_be_an_array_of_one_element():

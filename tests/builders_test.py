@@ -136,7 +136,7 @@ def test_an_infinite_threshold_clips_nothing(name):
 
 
 def direction(optimizer, scale):
-  """Returns the optimiser's first direction for a gradient of [scale, 0]."""
+  """Returns the optimizer's first direction for a gradient of [scale, 0]."""
   params = jnp.zeros([2])
   grads = jnp.array([scale, 0.0])
   return optimizer.update(grads, optimizer.init(params), params)[0][0]

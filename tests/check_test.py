@@ -94,6 +94,7 @@ def test_a_sound_set_up_passes(settings):
 
 
 ORIGINAL_TRANSITIONS = trajectory.transitions
+ORIGINAL_STACK = batcher.stack
 
 
 def shifted(field):
@@ -301,9 +302,6 @@ def half_a_batch(monkeypatch):
 def test_a_wrong_loss_or_count_is_detected(mutate, expected, monkeypatch):
   mutate(monkeypatch)
   assert failing(use_lstm=False) == {expected}
-
-
-ORIGINAL_STACK = batcher.stack
 
 
 class FaultyEnv:

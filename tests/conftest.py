@@ -11,14 +11,8 @@ import tempfile
 
 import pytest
 
-# Tests compile much and compute little, so XLA optimises little here. The tests
-# of whole runs as users start them have XLA's own settings.
-os.environ['XLA_FLAGS'] = ' '.join(
-  (
-    os.environ.get('XLA_FLAGS', ''),
-    '--xla_force_host_platform_device_count=8',
-    '--xla_backend_optimization_level=0',
-  )
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:  # Not inherited.

@@ -1,4 +1,7 @@
-"""Docstrings of functions say what a function does: they begin with a verb."""
+"""Docstrings of functions say what a function does: they begin with a verb.
+
+The list of verbs cannot tell a verb from a plural noun of the same spelling.
+"""
 
 import ast
 import pathlib
@@ -7,20 +10,21 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDERS = ('vtrace', 'agents', 'envs', 'experiments', 'benchmarks', 'tests')
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Third-person verbs that a docstring may begin with; add one if it is a verb.
 VERBS = frozenset(
   """
-  Acts Adds Advances Applies Bootstraps Calls Changes Checks Clips Closes
-  Compares Compiles Computes Concatenates Converts Convolves Copies Counts
-  Declares Defines Disables Does Doubles Draws Enables Encodes Ends
-  Enumerates Evaluates Fails Fills Finds Flips Formats Frees Gathers Gives
-  Groups Hashes Imports Initializes Iterates Joins Keeps Kills Limits Logs
-  Makes Maps Measures Moves Opens Packs Pads Parses Plays Plots Polls Prints
-  Puts Raises Re-measures Reads Rearranges Recomputes Records Releases
-  Removes Replaces Replicates Resets Restores Resumes Returns Runs Samples
-  Scales Sends Sets Shifts Skips Splits Spreads Stacks Starts Steps Stops
-  Stores Summarizes Sums Takes Trains Truncates Turns Unmasks Unpacks
-  Updates Validates Waits Wraps Writes Yields
+  Acts Adds Advances Applies Bootstraps Calls Checks Clips Closes Compares
+  Compiles Computes Concatenates Converts Convolves Copies Counts Declares
+  Defines Disables Does Doubles Draws Enables Encodes Ends Enumerates
+  Evaluates Finds Flips Formats Frees Gathers Gives Groups Hashes Imports
+  Initializes Iterates Joins Keeps Kills Limits Logs Makes Maps Measures
+  Moves Opens Packs Pads Parses Plays Plots Polls Prints Puts Raises
+  Re-measures Reads Rearranges Recomputes Records Releases Removes Replaces
+  Replicates Resets Restores Resumes Returns Runs Samples Scales Sends Sets
+  Shifts Splits Spreads Stacks Starts Steps Stops Stores Summarizes Sums
+  Takes Trains Truncates Turns Unmasks Unpacks Validates Waits Wraps Writes
+  Yields
   """.split()  # noqa: SIM905
 )
 
@@ -34,7 +38,7 @@ def is_property(function):
 def first_words(source):
   """Yields (line, name, first word) of every function's docstring."""
   for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.FunctionDef) and not is_property(node):
+    if isinstance(node, FUNCTIONS) and not is_property(node):
       docstring = ast.get_docstring(node)
       if docstring:
         yield node.lineno, node.name, docstring.split()[0].rstrip('.,:;')
@@ -42,13 +46,15 @@ def first_words(source):
 
 @pytest.mark.parametrize('folder', FOLDERS)
 def test_docstrings_of_functions_begin_with_a_verb(folder):
+  paths = list((ROOT / folder).rglob('*.py'))
+  assert paths
   others = [
-    (path.name, *place)
-    for path in (ROOT / folder).rglob('*.py')
-    for place in first_words(path.read_text())
-    if place[-1] not in VERBS
+    f'{path.relative_to(ROOT)}:{line} {name}: {word}'
+    for path in paths
+    for line, name, word in first_words(path.read_text())
+    if word not in VERBS
   ]
-  assert not others
+  assert not others, 'Begin with a verb in the third person (see VERBS).'
 
 
 def test_a_docstring_that_begins_with_a_noun_is_found():

@@ -329,7 +329,7 @@ def test_settings_are_passed_to_the_env():
   ),
 )
 def test_unsupported_settings_are_rejected(task, settings, match):
-  with pytest.raises(registry.REFUSALS, match=match):
+  with pytest.raises(registry.ERRORS, match=match):
     registry.make(task, 1, 0, **settings)
 
 

@@ -217,7 +217,7 @@ def test_a_timeout_names_the_actor_that_hangs(monkeypatch):
   agent = counting.make_counting_agent()
   for lag in (0, -1):
     envs = [counting.CountingEnv(0), StuckEnv(), counting.CountingEnv(2)]
-    setup = running.make_setup(envs, agent, lag=lag, timeout_seconds=1.0)
+    setup = running.make_setup(envs, agent, lag=lag, timeout_seconds=5.0)
     with (
       pipeline.running(setup) as steps,
       pytest.raises(polling.Timeout, match='learner.*actor 1'),
@@ -235,7 +235,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
   limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 
   def fill_disk():  # Simulated by a limit on the size of every file.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while checkpoint.steps(tmp_path / 'faulty' / 'checkpoints')[-1] == 0:
       assert time.monotonic() < deadline
       time.sleep(0.01)

@@ -22,7 +22,7 @@ ZERO_TO_TWO = np.float32([0, 1, 2])
 
 @pytest.fixture(autouse=True, scope='module')
 def fast_compilation():
-  """Disables optimisations: hundreds of equations are compiled one by one."""
+  """Disables optimizations: hundreds of equations are compiled one by one."""
   jax.config.update('jax_disable_most_optimizations', True)
   yield
   jax.config.update('jax_disable_most_optimizations', False)

@@ -1,4 +1,4 @@
-"""The optimiser equals TensorFlow 1's RMSProp with a clipped gradient."""
+"""The optimizer equals TensorFlow 1's RMSProp with a clipped gradient."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -147,7 +147,7 @@ def test_the_gain_of_a_change_follows_from_its_stages(monkeypatch):
   monkeypatch.setattr(stages, 'timing_stages', fake)
   config = config_lib.Config(envs_per_actor=16, torso='mlp')
   find_bound = lambda rates: bound_lib.bound(rates, 2, False)
-  found = suggestions.measured(
+  found = suggestions.estimated(
     config,
     make_rates(),
     find_bound,
@@ -230,7 +230,7 @@ class Clock:
     self.cpu += share_of_a_core * seconds
 
 
-def test_throughput_and_processor_time_are_per_agent_step(monkeypatch):
+def test_throughput_and_cpu_time_are_per_agent_step(monkeypatch):
   clock = Clock(monkeypatch)
   timer = stages.make_timer([lambda: clock.spend(0.25, 0.5)], steps=10)
   reading = timer(1.0)  # Four calls of 10 steps.

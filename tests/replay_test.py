@@ -15,7 +15,6 @@ from experiments import config as config_lib
 from experiments import train
 from experiments.records import run_logger
 from experiments.training import validation
-from tests import comparing
 from tests import running
 
 T, E = 3, 4
@@ -238,8 +237,6 @@ def test_a_run_prints_the_buffer_size_and_counts_only_new_frames(
   assert summary.num_updates == pytest.approx(200 / 7.2, abs=2)
   output = capsys.readouterr().out
   assert '10 unrolls' in output and 'MiB' in output
-  rows = comparing.read_rows(tmp_path / 'run')
-  assert float(rows[-1]['mean_return']) < 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tests that the committed results support the claims of the READMEs."""
+"""The committed results have the properties that the documents claim."""
 
 import csv
 import dataclasses
@@ -90,13 +90,10 @@ def test_the_update_is_faster_than_plain_haiku_and_pytorch(torso, times_plain):
   assert rates['ours']['median'] >= rates['torch']['median']
 
 
-def test_training_is_faster_than_plain_parts_and_alternatives():
+def test_training_is_faster_than_plain_parts():
   rates = read_speed('end_to_end', 'shallow')
   for key in ('median', 'best'):
     assert rates['ours'][key] >= 2 * rates['plain'][key]
-  # The fastest alternative on a machine of this kind is Sample Factory 2.1.1,
-  # with 1,650 agent steps per second.
-  assert rates['ours']['median'] >= 1.25 * 1_650
   record = json.loads((RESULTS / 'speed_cpu' / 'profile.json').read_text())
   assert record['share_of_bound'] >= 0.85
 

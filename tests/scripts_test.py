@@ -254,7 +254,7 @@ def signal_after_rows(signum, num_rows, logdir, *flags):
 
 @pytest.mark.parametrize('signum', (signal.SIGINT, signal.SIGTERM))
 @pytest.mark.slow
-def test_a_run_stopped_by_a_signal_resumes_with_the_same_command(
+def test_a_run_stopped_by_a_signal_resumes_with_the_printed_command(
   signum, tmp_path
 ):
   logdir = tmp_path / 'run'
@@ -266,12 +266,13 @@ def test_a_run_stopped_by_a_signal_resumes_with_the_same_command(
   status, _, stderr = signal_after_rows(signum, 4, logdir, *flags)
   assert status == 128 + signum
   assert signum.name in stderr and 'Traceback' not in stderr
+  assert stderr.rstrip().endswith(f'experiments.train --logdir={logdir}')
   rows = read_metrics(logdir)
   assert (logdir / 'learning_curve.png').exists()
   stopped_at = checkpoint.steps(logdir / 'checkpoints')[-1]
   assert 0 <= stopped_at - int(rows[-1]['num_updates']) < 10
 
-  status, stdout, _ = signal_after_rows(signum, len(rows) + 2, logdir, *flags)
+  status, stdout, _ = signal_after_rows(signum, len(rows) + 2, logdir)
   assert status == 128 + signum
   assert f'update {stopped_at:,}' in stdout
   all_rows = read_metrics(logdir)

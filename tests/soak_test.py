@@ -1,17 +1,14 @@
-"""Tests of the soak test: sampling a process, summarising the samples."""
+"""Tests of the soak test: sampling a process, summarizing the samples."""
 
 import pathlib
 import subprocess
 import sys
+import time
+import types
 
 import pytest
 
 from experiments import soak
-
-SLEEP = 'import time; time.sleep(60)'
-IGNORE = (
-  'import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); ' + SLEEP
-)
 
 
 def test_the_summary_measures_the_growth_of_memory():
@@ -29,34 +26,60 @@ def test_the_summary_measures_the_growth_of_memory():
   assert flat['minutes'] == pytest.approx(59.4)
 
 
-def test_watch_samples_a_process_and_stops_it():
+def watch(code, tmp_path, monkeypatch, num_samples=20):
+  """Runs `soak.watch` with a clock that starts once the process is ready.
+
+  READY in the code stands for the statement that signals it.
+  """
+  ready, naps = tmp_path / 'ready', []
+
+  def sleep(seconds):
+    deadline = time.monotonic() + 60
+    while not ready.exists() and time.monotonic() < deadline:
+      time.sleep(0.01)
+    time.sleep(0.02)
+    naps.append(seconds)
+
+  clock = types.SimpleNamespace(monotonic=lambda: sum(naps), sleep=sleep)
+  monkeypatch.setattr(soak, 'time', clock)
+  code = f'import pathlib\n{code}'.replace(
+    'READY', f'pathlib.Path({str(ready)!r}).touch()'
+  )
+  return soak.watch([sys.executable, '-c', code], num_samples, every=1.0)
+
+
+def test_watch_samples_a_process_and_stops_it(tmp_path, monkeypatch):
   code = (
     'import signal, sys, time\n'
     'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
-    'arrays = []\n'
-    'while True:\n'
-    '  arrays.append(bytearray(2**20)); time.sleep(0.02)'
+    'READY\n'
+    'time.sleep(600)'
   )
-  samples = soak.watch([sys.executable, '-c', code], seconds=2.0, every=0.05)
-  assert len(samples) > 5
-  assert samples[-1].resident_mib > samples[0].resident_mib + 5
-  assert samples[-1].seconds <= 2.0
+  samples = watch(code, tmp_path, monkeypatch)
+  assert [sample.seconds for sample in samples] == list(range(20))
+  assert all(sample.resident_mib > 1 for sample in samples)
+  assert samples[-1].num_threads == 1
 
 
 @pytest.mark.parametrize(
-  'code,message',
+  'code,num_samples,message',
   (
-    ('pass', 'ended after'),
-    (SLEEP, 'status -15'),
-    (IGNORE, 'status -9'),
+    ('READY', 1000, 'ended after'),
+    ('import time; READY; time.sleep(600)', 3, 'status -15'),
+    (
+      'import signal, time\n'
+      'signal.signal(signal.SIGTERM, signal.SIG_IGN); READY; time.sleep(600)',
+      3,
+      'status -9',
+    ),
   ),
 )
 def test_watch_raises_if_a_process_fails_or_ignores_sigterm(
-  code, message, monkeypatch
+  code, num_samples, message, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(soak, '_STOP_SECONDS', 1.0)
   with pytest.raises(RuntimeError, match=message):
-    soak.watch([sys.executable, '-c', code], seconds=2.0, every=0.1)
+    watch(code, tmp_path, monkeypatch, num_samples)
 
 
 def test_an_unwritable_output_folder_is_rejected_before_training():

@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 
 import pytest
@@ -65,8 +66,15 @@ def test_a_full_ring_makes_its_actor_wait():
   assert not second.is_alive() and queue.get() == 'b'
 
 
-def test_closing_ends_every_wait():
-  queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=20)
+def test_closing_ends_every_wait(monkeypatch):
+  waiting, sleep = set(), time.sleep
+
+  def recorded_sleep(seconds):
+    waiting.add(threading.current_thread())
+    sleep(seconds)
+
+  monkeypatch.setattr(polling.time, 'sleep', recorded_sleep)
+  queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=60)
   queue.put(1, 'fills ring 1')
   results = {}
 
@@ -79,9 +87,12 @@ def test_closing_ends_every_wait():
   ]
   for thread in threads:
     thread.start()
+  deadline = time.monotonic() + 60
+  while not waiting.issuperset(threads) and time.monotonic() < deadline:
+    sleep(0.001)
   queue.close()
   for thread in threads:
-    thread.join(10)
+    thread.join(20)
   assert results == {'put': False, 'get': None}
 
 

@@ -1,4 +1,6 @@
-"""The four off-policy corrections that section 5.2.2 compares, as one table.
+"""The four off-policy corrections of section 5.2.2, as one table.
+
+Section 5.2.2 of Espeholt et al. (2018) compares them.
 
 With the importance weight w_t = pi(a_t|x_t) / mu(a_t|x_t), they differ in the
 weights of the temporal differences and of the traces in the value targets, and

@@ -1,4 +1,6 @@
-"""The IMPALA loss (section 4.2): three terms per step, and their weighted sum.
+"""The IMPALA loss: three terms per step, and their weighted sum.
+
+Section 4.2 of Espeholt et al. (2018).
 
 The functions of the three terms return one value per step, `[T, ...]`. Only
 `impala_loss` reduces. It sums over time and batch, as the authors' code does,

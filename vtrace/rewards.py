@@ -7,7 +7,7 @@ Array = jax.Array
 
 
 def abs_one(rewards: Array) -> Array:
-  """Clips to [-1, 1], for Atari and single DMLab levels (appendix D)."""
+  """Clips rewards to [-1, 1]: Atari, single DMLab levels (appendix D)."""
   return jnp.clip(rewards, -1.0, 1.0)
 
 

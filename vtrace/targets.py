@@ -61,7 +61,7 @@ def from_importance_weights(
     rewards: r_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
     bootstrap_value: V(x_T), `[...]`.
-    clip_rho_threshold: rho_bar. It determines which value function is learnt
+    clip_rho_threshold: rho_bar. It determines which value function is learned
       (equation 3). The theory assumes rho_bar >= c_bar. None: no clipping.
     clip_c_threshold: c_bar. It affects only the speed of convergence. None: no
       clipping.

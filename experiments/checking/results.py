@@ -16,7 +16,7 @@ _EXACT = 1e-6
 class Check(NamedTuple):
   """A row of the table of checks."""
 
-  says: str  # The expected behaviour, at most 53 characters.
+  description: str  # The expected behaviour, at most 53 characters.
   is_rounded: bool = False  # Whether `_ROUNDING` is the tolerance.
 
 

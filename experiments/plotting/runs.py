@@ -113,6 +113,8 @@ def read(logdir: pathlib.Path) -> Run:
     rows = read_rows(logdir / 'metrics.csv')
   except (OSError, UnicodeDecodeError) as error:
     raise config_lib.ConfigError(f'Cannot read {logdir}: {error}.') from error
+  if config is None:
+    raise config_lib.ConfigError(f'{logdir} has no config.json.')
   return Run(logdir, dataclasses.asdict(config_lib.Config()) | config, rows)
 
 

@@ -87,7 +87,7 @@ def another_actor(
     yield Suggestion(flags, gain, 'measured on complete runs')
 
 
-def measured(
+def estimated(
   config: config_lib.Config,
   rates: Rates,
   find_bound: Callable[[Rates], bound_lib.Bound],

@@ -69,7 +69,7 @@ def add(
 ) -> State:
   """Adds an update to the state.
 
-  Metrics are summed on the device, without synchronisation.
+  Metrics are summed on the device, without synchronization.
 
   Args:
     state: the statistics before the update.

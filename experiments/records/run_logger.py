@@ -117,7 +117,7 @@ class RunLogger:
     differing = set(old) ^ set(new)
     if differing:
       raise config_lib.ConfigError(
-        f'{self._path} cannot be continued: its columns differ from those of '
+        f'{self._path} cannot be resumed: its columns differ from those of '
         f'this version in {", ".join(sorted(differing))}. Choose another '
         '--logdir or use the version that wrote it.'
       )

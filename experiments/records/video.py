@@ -24,7 +24,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
   # The codec needs an even width and height.
   '.mp4': dict(fps=FRAMES_PER_SECOND, macro_block_size=2),
 }
-# Otherwise imageio-ffmpeg runs Python in a forked process, which may hang
+# Without this variable imageio-ffmpeg forks a Python process, which may hang
 # beside JAX's threads.
 os.environ.setdefault('IMAGEIO_FFMPEG_NO_PREVENT_SIGINT', '1')
 

@@ -156,8 +156,8 @@ def _workers(number: int, folder: pathlib.Path) -> futures.ProcessPoolExecutor:
 def _init_worker(cores: Any, folder: pathlib.Path) -> None:
   """Initializes a worker process.
 
-  Must run before JAX creates its backends. CPU pinning is skipped where the OS
-  lacks it.
+  Pins the process to one core where the system supports it. It must be called
+  before JAX creates its backends.
 
   Args:
     cores: queue of core indices; the worker takes one.

@@ -65,7 +65,7 @@ def make_envs(
       )
       for actor_id in range(config.num_actors)
     ]
-  except registry.REFUSALS as error:
+  except registry.ERRORS as error:
     raise config_lib.ConfigError(str(error)) from error
 
 

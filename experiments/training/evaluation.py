@@ -86,7 +86,7 @@ def evaluate(options: Options) -> dict[str, Any]:
   """
   try:
     return _evaluate(options)
-  except (*registry.REFUSALS, checkpoint.CheckpointError) as error:
+  except (*registry.ERRORS, checkpoint.CheckpointError) as error:
     raise config_lib.ConfigError(str(error)) from error
 
 
@@ -235,7 +235,8 @@ def make_env(
 ) -> environment.Environment:
   """Makes the environments to evaluate in.
 
-  Their seeds differ from those of training and of evaluation with `seed` + 1.
+  Their seeds differ from those of training, and from those of evaluations with
+  another --seed.
   """
   seeds = np.random.SeedSequence(options.seed, spawn_key=(1,))
   return registry.make(

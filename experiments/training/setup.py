@@ -26,7 +26,7 @@ from experiments.training import validation
 # (train state, trajectory `[T+1, B, ...]`, learning rate) -> (train state,
 # metrics), for one device's shard of a batch, inside a mapped axis.
 PureUpdate = Callable[..., tuple[learner.TrainState, learner.Metrics]]
-# The same for a whole batch, rows `[D, T+1, B, ...]`, compiled.
+# The same for a whole batch, rows `[D, T+1, B/D, ...]`, compiled.
 Update = Callable[..., tuple[learner.TrainState, learner.Metrics]]
 
 
