@@ -1,4 +1,4 @@
-"""The paper's comparison of off-policy corrections, on small tasks.
+"""Compares off-policy corrections on small tasks, as section 5.2.2 does.
 
 python -m experiments.ablation --quick              # minutes
 python -m experiments.ablation                      # about an hour on 2 cores

@@ -1,4 +1,4 @@
-"""The profiler: measures training throughput and finds its bottleneck.
+"""Measures training throughput and finds its bottleneck (the profiler).
 
 python -m experiments.benchmark --preset=pong
 python -m experiments.benchmark --preset=atari --json=h100.json
@@ -41,7 +41,7 @@ _REST_LABEL = 'Python and waiting outside the stages'
 
 def measure(
   config: config_lib.Config, seconds: float, rounds: int
-) -> tuple[dict[str, bound_lib.Rate], int]:
+) -> tuple[dict[str, bound_lib.Throughput], int]:
   """Measures every stage alone and end-to-end training, in interleaved rounds.
 
   Args:
@@ -67,8 +67,10 @@ def measure(
         factor = 4 if name == stages.WHOLE else 1
         readings[name].append(call(seconds * factor))
     frames_per_step = whole.envs[0].frames_per_step
-  rates = {name: bound_lib.rate(values) for name, values in readings.items()}
-  return rates, frames_per_step
+  throughputs = {
+    name: bound_lib.throughput(values) for name, values in readings.items()
+  }
+  return throughputs, frames_per_step
 
 
 def examine(
@@ -86,26 +88,31 @@ def examine(
     num_cores=machine['num_cores'],
     on_accelerator=on_accelerator,
   )
-  rates, frames_per_step = measure(config, seconds, rounds)
-  bound = find_bound(rates)
+  throughputs, frames_per_step = measure(config, seconds, rounds)
+  bound = find_bound(throughputs)
   _log('Measuring the effect of other flags.')
   candidates = suggestions.alternatives(
     config, machine['num_devices'], on_accelerator
   )
   better = itertools.chain(
-    suggestions.another_actor(config, rates, bound, 4 * seconds),
-    suggestions.estimated(config, rates, find_bound, candidates, seconds / 2),
+    suggestions.another_actor(config, throughputs, bound, 4 * seconds),
+    suggestions.estimated(
+      config, throughputs, find_bound, candidates, seconds / 2
+    ),
   )
   return {
     'hardware': machine,
     'on_accelerator': on_accelerator,
     'config': dataclasses.asdict(config),
     'frames_per_step': frames_per_step,
-    'stages': {name: rate._asdict() for name, rate in rates.items()},
+    'stages': {
+      name: throughput._asdict() for name, throughput in throughputs.items()
+    },
     'bound': bound._asdict(),
-    'share_of_bound': rates[stages.WHOLE].median / bound.steps_per_second,
-    'share_of_bound_best': rates[stages.WHOLE].best / bound.steps_per_second,
-    'shares': bound_lib.shares(rates, on_accelerator),
+    'share_of_bound': throughputs[stages.WHOLE].median / bound.steps_per_second,
+    'share_of_bound_best': throughputs[stages.WHOLE].best
+    / bound.steps_per_second,
+    'shares': bound_lib.shares(throughputs, on_accelerator),
     'advice': [change._asdict() for change in better],
   }
 
@@ -128,8 +135,8 @@ def report(record: Mapping[str, Any]) -> None:
   print(
     _ROW.format('', 'steps/s', 'best', 'frames/s', 'per core-second', share)
   )
-  for name, rate in record['stages'].items():
-    print(_line(record, name, rate, record['shares'].get(name)))
+  for name, throughput in record['stages'].items():
+    print(_line(record, name, throughput, record['shares'].get(name)))
   if bound_lib.REST in record['shares']:
     rest = record['shares'][bound_lib.REST]
     print(_ROW.format(bound_lib.REST, '', '', '', '', f'{rest:.0%}'))
@@ -160,16 +167,16 @@ def _log(message: str) -> None:
 def _line(
   record: Mapping[str, Any],
   name: str,
-  rate: Mapping[str, float],
+  throughput: Mapping[str, float],
   share: float | None,
 ) -> str:
   frames = record['frames_per_step']
   return _ROW.format(
     name,
-    f'{rate["median"]:,.0f}',
-    f'{rate["best"]:,.0f}',
-    f'{rate["median"] * frames:,.0f}',
-    f'{frames / rate["cpu_seconds_per_step"]:,.0f}',
+    f'{throughput["median"]:,.0f}',
+    f'{throughput["best"]:,.0f}',
+    f'{throughput["median"] * frames:,.0f}',
+    f'{frames / throughput["cpu_seconds_per_step"]:,.0f}',
     '' if share is None else f'{share:.0%}',
   )
 

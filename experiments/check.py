@@ -1,4 +1,4 @@
-"""The pipeline check: compares learner batches with what environments did.
+"""Compares learner batches with what environments did (the pipeline check).
 
 python -m experiments.check --env=Pong-v5
 python -m experiments.check --env=my_module:make_env --unroll_length=40

@@ -110,7 +110,8 @@ def _check_preset_given(values: dict[str, Any]) -> None:
   if not flags.FLAGS['preset'].present and env not in (None, default):
     raise config_lib.ConfigError(
       f'--env={env} needs a --preset, because the default preset is for '
-      f'{default}. Choose one of {", ".join(config_lib.PRESETS)}.'
+      f'{default}. Choose one of {", ".join(config_lib.PRESETS)}: atari for '
+      'images, pong for images on a CPU, catch otherwise.'
     )
 
 

@@ -1,4 +1,4 @@
-"""A figure of the bias of each off-policy correction at its fixed point.
+"""Draws the bias of each off-policy correction at its fixed point.
 
 python -m experiments.fixed_points --out=fixed_points.png
 

@@ -1,4 +1,4 @@
-"""The soak test: trains for a while and measures the growth of memory.
+"""Trains for a while and measures the growth of memory (the soak test).
 
 python -m experiments.soak --seconds=1200 --out=soak -- --preset=catch
 

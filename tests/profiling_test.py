@@ -23,8 +23,8 @@ from experiments.training import validation
 from tests import running
 
 
-def make_rates(**changes):
-  """Makes rates from (wall-clock, CPU) microseconds per agent step."""
+def make_throughputs(**changes):
+  """Makes throughputs from (wall-clock, CPU) microseconds per agent step."""
   costs = dict(
     environment=(200, 300),
     transfer=(5, 10),
@@ -34,14 +34,14 @@ def make_rates(**changes):
     whole=(500, 900),
   )
   return {
-    name: bound_lib.Rate(0.9e6 / wall, 1e6 / wall, cpu * 1e-6)
+    name: bound_lib.Throughput(0.9e6 / wall, 1e6 / wall, cpu * 1e-6)
     for name, (wall, cpu) in (costs | changes).items()
   }
 
 
 def test_a_rate_has_the_median_and_best_speed_and_the_least_cost():
   readings = [stages.Reading(s, c) for s, c in ((5, 4.0), (9, 2.0), (6, 3.0))]
-  assert bound_lib.rate(readings) == bound_lib.Rate(6, 9, 2.0)
+  assert bound_lib.throughput(readings) == bound_lib.Throughput(6, 9, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,23 @@ def test_a_rate_has_the_median_and_best_speed_and_the_least_cost():
 def test_the_bound_is_the_minimum_over_the_resources(
   cores, on_accelerator, changes, expected, reason
 ):
-  bound = bound_lib.bound(make_rates(**changes), cores, on_accelerator)
+  bound = bound_lib.bound(make_throughputs(**changes), cores, on_accelerator)
   assert bound.steps_per_second == pytest.approx(expected)
   assert reason in bound.reason
 
 
 def test_shares_are_of_cpu_time_or_of_device_time():
-  shares = bound_lib.shares(make_rates(), on_accelerator=False)
+  shares = bound_lib.shares(make_throughputs(), on_accelerator=False)
   assert shares['environment'] == pytest.approx(300 / 900)
   assert shares['rest'] == pytest.approx(100 / 900)
   assert sum(shares.values()) == pytest.approx(1) and len(shares) == 6
-  shares = bound_lib.shares(make_rates(whole=(500, 700)), on_accelerator=False)
+  shares = bound_lib.shares(
+    make_throughputs(whole=(500, 700)), on_accelerator=False
+  )
   assert shares['rest'] == 0 and shares['environment'] == pytest.approx(
     300 / 800
   )
-  shares = bound_lib.shares(make_rates(), on_accelerator=True)
+  shares = bound_lib.shares(make_throughputs(), on_accelerator=True)
   assert 'environment' not in shares
   assert shares['update'] == pytest.approx(250 / 320)
 
@@ -90,10 +92,10 @@ def test_another_actor_is_suggested_if_it_is_faster(
 
   monkeypatch.setattr(search, 'compare', compared)
   config = config_lib.Config(num_actors=2)
-  rates = make_rates(whole=(450, 900))  # 2,000 steps a second.
+  throughputs = make_throughputs(whole=(450, 900))  # 2,000 steps a second.
   found = list(
     suggestions.another_actor(
-      config, rates, bound_lib.Bound(bound, ''), seconds=4.0
+      config, throughputs, bound_lib.Bound(bound, ''), seconds=4.0
     )
   )
   if expected is None:
@@ -107,7 +109,9 @@ def test_no_other_actor_is_tried_with_a_fixed_lag(monkeypatch):
   monkeypatch.setattr(search, 'compare', lambda *_: pytest.fail('measured'))
   config = config_lib.Config(num_actors=2, lag=0)
   bound = bound_lib.Bound(9_999.0, '')
-  assert not list(suggestions.another_actor(config, make_rates(), bound, 1.0))
+  assert not list(
+    suggestions.another_actor(config, make_throughputs(), bound, 1.0)
+  )
 
 
 def flags_of(config, *args):
@@ -146,10 +150,10 @@ def test_the_gain_of_a_change_follows_from_its_stages(monkeypatch):
 
   monkeypatch.setattr(stages, 'timing_stages', fake)
   config = config_lib.Config(envs_per_actor=16, torso='mlp')
-  find_bound = lambda rates: bound_lib.bound(rates, 2, False)
+  find_bound = lambda throughputs: bound_lib.bound(throughputs, 2, False)
   found = suggestions.estimated(
     config,
-    make_rates(),
+    make_throughputs(),
     find_bound,
     suggestions.alternatives(config, 1, False),
     seconds=1.0,
@@ -162,7 +166,9 @@ def test_the_gain_of_a_change_follows_from_its_stages(monkeypatch):
 def test_a_changed_stage_is_scaled_by_the_measured_ratios():
   old = lambda seconds: stages.Reading(10.0, 0.4)
   new = lambda seconds: stages.Reading(20.0, 0.1)
-  changed = suggestions._changed(bound_lib.Rate(3.0, 5.0, 0.8), old, new, 1.0)
+  changed = suggestions._changed(
+    bound_lib.Throughput(3.0, 5.0, 0.8), old, new, 1.0
+  )
   assert changed == pytest.approx((6.0, 10.0, 0.2))
 
 
@@ -268,10 +274,15 @@ def test_a_measurement_waits_until_the_actors_are_idle(
 def test_all_stages_and_complete_training_are_measured(monkeypatch):
   running.see_one_device(monkeypatch)
   config = running.config_for(num_frames=2**53, use_lstm=True, batch_size=4)
-  rates, frames_per_step = benchmark.measure(config, seconds=0.05, rounds=2)
-  assert list(rates) == [*stages.NAMES, 'whole'] and frames_per_step == 1
-  for rate in rates.values():
-    assert 0 < rate.median <= rate.best and rate.cpu_seconds_per_step > 0
+  throughputs, frames_per_step = benchmark.measure(
+    config, seconds=0.05, rounds=2
+  )
+  assert list(throughputs) == [*stages.NAMES, 'whole'] and frames_per_step == 1
+  for throughput in throughputs.values():
+    assert (
+      0 < throughput.median <= throughput.best
+      and throughput.cpu_seconds_per_step > 0
+    )
 
 
 @pytest.mark.slow

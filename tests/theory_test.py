@@ -16,6 +16,12 @@ CASES = (
 )
 
 
+def clipped_policy(mdp, rho_bar):
+  """Returns pi_rho_bar of equation 3; None stands for no clipping."""
+  policy = mdp.pi if rho_bar is None else np.minimum(rho_bar * mdp.mu, mdp.pi)
+  return policy / np.sum(policy, axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize('rho_bar,c_bar,lambda_', CASES)
 @pytest.mark.parametrize('seed', range(3))
 def test_the_fixed_point_is_the_value_of_the_clipped_policy(
@@ -32,7 +38,7 @@ def test_the_fixed_point_is_the_value_of_the_clipped_policy(
   v = tabular_mdp.fixed_point(apply)
   np.testing.assert_allclose(
     v,
-    tabular_mdp.value_of(mdp, tabular_mdp.clipped_policy(mdp, rho_bar)),
+    tabular_mdp.value_of(mdp, clipped_policy(mdp, rho_bar)),
     atol=1e-4,
   )
 
@@ -63,7 +69,7 @@ def test_the_operator_contracts_as_fast_as_the_bound(
 
 def test_the_clipped_policy_has_another_value_than_mu_and_pi():
   mdp = tabular_mdp.make_mdp(0)
-  clipped = tabular_mdp.value_of(mdp, tabular_mdp.clipped_policy(mdp, 0.5))
+  clipped = tabular_mdp.value_of(mdp, clipped_policy(mdp, 0.5))
   for policy in (mdp.mu, mdp.pi):
     assert np.max(np.abs(clipped - tabular_mdp.value_of(mdp, policy))) > 1e-2
 

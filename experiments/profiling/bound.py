@@ -19,7 +19,7 @@ REST = 'rest'
 _ON_DEVICE = ('transfer', 'inference', 'queue', 'update')
 
 
-class Rate(NamedTuple):
+class Throughput(NamedTuple):
   """The throughput and the CPU cost of a stage, over several readings."""
 
   median: float  # Agent steps per second.
@@ -36,10 +36,10 @@ class Bound(NamedTuple):
   reason: str  # The limiting resource, as a noun phrase.
 
 
-def rate(readings: Sequence[stages.Reading]) -> Rate:
+def throughput(readings: Sequence[stages.Reading]) -> Throughput:
   """Returns the median, the best and the CPU cost of a stage's readings."""
   speeds = [reading.steps_per_second for reading in readings]
-  return Rate(
+  return Throughput(
     statistics.median(speeds),
     max(speeds),
     min(reading.cpu_seconds_per_step for reading in readings),
@@ -47,7 +47,7 @@ def rate(readings: Sequence[stages.Reading]) -> Rate:
 
 
 def bound(
-  rates: Mapping[str, Rate], num_cores: int, on_accelerator: bool
+  throughputs: Mapping[str, Throughput], num_cores: int, on_accelerator: bool
 ) -> Bound:
   """Returns the throughput that a perfect overlap of the stages would reach.
 
@@ -60,25 +60,30 @@ def bound(
     1 / sum_i t_i over the stages on the device, if it is an accelerator.
 
   Args:
-    rates: the `Rate` of every stage of `stages.NAMES`, by name.
+    throughputs: the `Throughput` of every stage of `stages.NAMES`, by name.
     num_cores: number of CPU cores of the host.
     on_accelerator: whether the device is an accelerator, not the host's CPU.
   """
-  cores = sum(rates[name].cpu_seconds_per_step for name in stages.NAMES)
+  cores = sum(throughputs[name].cpu_seconds_per_step for name in stages.NAMES)
   bounds = [
     Bound(num_cores / cores, f'the CPU time of {num_cores} cores'),
     Bound(
-      rates['update'].best, 'the learner, with one update in flight at a time'
+      throughputs['update'].best,
+      'the learner, with one update in flight at a time',
     ),
-    Bound(rates['environment'].best, 'the throughput of the environments'),
+    Bound(
+      throughputs['environment'].best, 'the throughput of the environments'
+    ),
   ]
   if on_accelerator:
-    device = sum(1 / rates[name].best for name in _ON_DEVICE)
+    device = sum(1 / throughputs[name].best for name in _ON_DEVICE)
     bounds.append(Bound(1 / device, 'the device time'))
   return min(bounds)
 
 
-def shares(rates: Mapping[str, Rate], on_accelerator: bool) -> dict[str, float]:
+def shares(
+  throughputs: Mapping[str, Throughput], on_accelerator: bool
+) -> dict[str, float]:
   """Returns each stage's share of the cost of an agent step; they sum to 1.
 
   The cost is device time on an accelerator, and CPU time on a CPU. On a CPU,
@@ -86,15 +91,17 @@ def shares(rates: Mapping[str, Rate], on_accelerator: bool) -> dict[str, float]:
   is the share `REST`: Python code between the stages, and waiting.
 
   Args:
-    rates: the `Rate` of every stage of `stages.NAMES`, and of complete training
-      under `stages.WHOLE`.
+    throughputs: the `Throughput` of every stage of `stages.NAMES`, and of
+      complete training under `stages.WHOLE`.
     on_accelerator: whether the device is an accelerator, not the host's CPU.
   """
   if on_accelerator:
-    costs = {name: 1 / rates[name].best for name in _ON_DEVICE}
+    costs = {name: 1 / throughputs[name].best for name in _ON_DEVICE}
   else:
-    costs = {name: rates[name].cpu_seconds_per_step for name in stages.NAMES}
-    whole = rates[stages.WHOLE].cpu_seconds_per_step
+    costs = {
+      name: throughputs[name].cpu_seconds_per_step for name in stages.NAMES
+    }
+    whole = throughputs[stages.WHOLE].cpu_seconds_per_step
     costs[REST] = max(0.0, whole - sum(costs.values()))
   total = sum(costs.values())
   return {name: cost / total for name, cost in costs.items()}

@@ -18,7 +18,7 @@ _MIN_GAIN = 0.05  # A smaller gain may be noise.
 _ROUNDS = 3
 _ACTING = ('environment', 'transfer', 'inference')
 
-Rates = Mapping[str, bound_lib.Rate]
+Throughputs = Mapping[str, bound_lib.Throughput]
 
 
 class Suggestion(NamedTuple):
@@ -59,7 +59,7 @@ def _with(config: config_lib.Config, **flags: Any) -> config_lib.Config:
 
 def another_actor(
   config: config_lib.Config,
-  rates: Rates,
+  throughputs: Throughputs,
   bound: bound_lib.Bound,
   seconds: float,
 ) -> Iterator[Suggestion]:
@@ -70,11 +70,11 @@ def another_actor(
 
   Args:
     config: the measured configuration.
-    rates: the `Rate` of every stage and of the complete run.
+    throughputs: the `Throughput` of every stage and of the complete run.
     bound: the bound on the throughput.
     seconds: duration of each measurement.
   """
-  room = bound.steps_per_second / rates[stages.WHOLE].median - 1
+  room = bound.steps_per_second / throughputs[stages.WHOLE].median - 1
   if room <= _MIN_GAIN or config.lag >= 0:  # A fixed lag limits overlap.
     return
   flags = {'num_actors': config.num_actors + 1}
@@ -89,8 +89,8 @@ def another_actor(
 
 def estimated(
   config: config_lib.Config,
-  rates: Rates,
-  find_bound: Callable[[Rates], bound_lib.Bound],
+  throughputs: Throughputs,
+  find_bound: Callable[[Throughputs], bound_lib.Bound],
   candidates: Iterator[Alternative],
   seconds: float,
 ) -> Iterator[Suggestion]:
@@ -100,32 +100,34 @@ def estimated(
 
   Args:
     config: the measured configuration.
-    rates: the `Rate` of every stage of `config`.
-    find_bound: returns the bound for given rates.
+    throughputs: the `Throughput` of every stage of `config`.
+    find_bound: returns the bound for given throughputs.
     candidates: the changes, from `alternatives`.
     seconds: duration of each measurement of a stage; the original and the
       changed stage are measured in interleaved rounds.
   """
-  before = find_bound(rates).steps_per_second
+  before = find_bound(throughputs).steps_per_second
   with stages.timing_stages(config) as old:
     for flags, names in candidates:
       with stages.timing_stages(dataclasses.replace(config, **flags)) as new:
         changed = {
-          name: _changed(rates[name], old[name], new[name], seconds)
+          name: _changed(throughputs[name], old[name], new[name], seconds)
           for name in names
         }
-      gain = find_bound({**rates, **changed}).steps_per_second / before - 1
+      gain = (
+        find_bound({**throughputs, **changed}).steps_per_second / before - 1
+      )
       if gain > _MIN_GAIN:
         yield Suggestion(flags, gain, 'estimated from stages measured alone')
 
 
 def _changed(
-  rate: bound_lib.Rate,
+  throughput: bound_lib.Throughput,
   old: stages.Measure,
   new: stages.Measure,
   seconds: float,
-) -> bound_lib.Rate:
-  """Scales `rate` by the median ratios of the new stage to the old one."""
+) -> bound_lib.Throughput:
+  """Scales a stage by the median ratios of the changed stage to the old one."""
   for measure in (old, new):
     measure(0.0)  # Compiles.
   pairs = [(old(seconds), new(seconds)) for _ in range(_ROUNDS)]
@@ -133,8 +135,8 @@ def _changed(
     statistics.median(getattr(b, name) / getattr(a, name) for a, b in pairs)
     for name in stages.Reading._fields
   )
-  return bound_lib.Rate(
-    rate.median * faster,
-    rate.best * faster,
-    rate.cpu_seconds_per_step * cheaper,
+  return bound_lib.Throughput(
+    throughput.median * faster,
+    throughput.best * faster,
+    throughput.cpu_seconds_per_step * cheaper,
   )

@@ -134,9 +134,3 @@ def value_of(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
     transition[x, mdp.next_state[x, a]] += policy[x, a]
   reward = np.sum(policy * mdp.reward, axis=1)
   return np.linalg.solve(np.eye(STATES) - GAMMA * transition, reward)
-
-
-def clipped_policy(mdp: TabularMDP, rho_bar: float | None) -> np.ndarray:
-  """Returns pi_rho_bar of equation 3; None stands for no clipping."""
-  policy = mdp.pi if rho_bar is None else np.minimum(rho_bar * mdp.mu, mdp.pi)
-  return policy / np.sum(policy, axis=1, keepdims=True)
