@@ -22,6 +22,7 @@ from experiments.records import hardware
 from experiments.training import builders
 from experiments.training import rollout_order
 from tests import counting
+from tests import losses_test
 from tests import running
 import vtrace
 
@@ -66,27 +67,9 @@ CONFIG = config_lib.Config(
 )
 
 
-def random_loss_inputs(seed=0):
-  """Returns off-policy inputs of the loss: T = 6, B = 4, one step masked."""
-  rng = np.random.default_rng(seed)
-  normal = lambda *shape: np.float32(rng.normal(size=shape))
-  mask = np.ones([6, 4], bool)
-  mask[2, 1] = False
-  return dict(
-    behaviour_log_probs=-1 - np.abs(normal(6, 4)),
-    target_log_probs=-np.abs(normal(6, 4)),
-    entropy=np.abs(normal(6, 4)),
-    values=normal(6, 4),
-    bootstrap_value=normal(4),
-    rewards=normal(6, 4),
-    discounts=np.full([6, 4], 0.9, np.float32),
-    mask=mask,
-  )
-
-
 @pytest.mark.parametrize('name', vtrace.corrections.CORRECTIONS)
 def test_the_loss_uses_the_configs_costs_correction_and_thresholds(name):
-  inputs = random_loss_inputs()
+  inputs = losses_test.make_inputs()
   config = dataclasses.replace(CONFIG, correction=name)
   expected, _ = vtrace.impala_loss(
     **inputs,
@@ -114,7 +97,7 @@ def test_the_loss_uses_the_configs_costs_correction_and_thresholds(name):
   ids=str,
 )
 def test_every_hyperparameter_of_the_loss_changes_it(change):
-  inputs = random_loss_inputs()
+  inputs = losses_test.make_inputs()
   config = dataclasses.replace(CONFIG, correction='vtrace')
   other = dataclasses.replace(config, **change)
   assert (
@@ -125,7 +108,7 @@ def test_every_hyperparameter_of_the_loss_changes_it(change):
 
 @pytest.mark.parametrize('name', [n for n in dir(CONFIG) if 'threshold' in n])
 def test_an_infinite_threshold_clips_nothing(name):
-  inputs = random_loss_inputs()
+  inputs = losses_test.make_inputs()
   inputs['behaviour_log_probs'] -= 100.0  # Weights overflow unless clipped.
   config = dataclasses.replace(CONFIG, correction='vtrace')
   clipped = builders.make_loss(config)(**inputs)[0]

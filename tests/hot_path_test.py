@@ -56,8 +56,13 @@ def dispatches(folder):
 
 @pytest.mark.slow
 def test_a_batch_takes_one_dispatch_per_step_and_few_more(training, tmp_path):
-  updates = 60
-  with jax.profiler.trace(tmp_path, create_perfetto_trace=True):
+  # With this many updates, one more dispatch per batch exceeds the bound.
+  updates = 200
+  options = jax.profiler.ProfileOptions()
+  options.python_tracer_level = 0  # Its events would fill the trace.
+  with jax.profiler.trace(
+    tmp_path, create_perfetto_trace=True, profiler_options=options
+  ):
     take(training, updates)
   counts = dispatches(tmp_path)
   # T steps and one stacking per actor, one sharding and one update.

@@ -27,6 +27,13 @@ def test_a_truncated_last_line_is_ignored(tmp_path):
     np.testing.assert_array_equal(run.column('mean_return'), [1.0, 2.0])
 
 
+def test_a_folder_without_config_json_is_rejected(tmp_path):
+  logdir = record(tmp_path / 'run', returns([1], [1.0]))
+  (logdir / 'config.json').unlink()
+  with pytest.raises(config_lib.ConfigError, match='config.json'):
+    runs_lib.read(logdir)
+
+
 def test_a_cell_without_a_finite_number_is_nan(tmp_path):
   run = runs_lib.read(
     record(tmp_path / 'run', returns([1, 2, 3, 4], ['', 0.5, 'nan', 'inf']))
