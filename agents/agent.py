@@ -92,6 +92,23 @@ def make_agent(
       )
     network = frame_stack.wrap(network, observation_spec, num_stacked)
 
+  return from_network(network, policy, observation_spec)
+
+
+def from_network(
+  network: network_lib.Network,
+  policy: distributions.Distribution,
+  observation_spec: Any,
+) -> Agent:
+  """Makes an agent of any network and action distribution.
+
+  Args:
+    network: pure functions; `network.from_haiku` makes them of Haiku modules.
+    policy: the distribution that `NetworkOutput.policy` parameterizes.
+    observation_spec: a pytree of specs of one observation, without a batch
+      axis.
+  """
+
   def init(key: Array) -> Any:
     rows = trajectory.zero_rows(observation_spec, 1, 1)
     return network.init(key, rows, network.initial_state(1))

@@ -21,6 +21,7 @@ import optax
 from agents import agent as agent_lib
 from agents import batcher
 from agents import gradient_accumulation
+from agents import loss_interface
 from agents import trajectory as trajectory_lib
 
 Array = jax.Array
@@ -55,7 +56,7 @@ class Progress(NamedTuple):
 def make_update(
   agent: agent_lib.Agent,
   optimizer: optax.GradientTransformation,
-  loss: Callable[..., tuple[Array, Metrics]],
+  loss: loss_interface.Loss,
   *,
   discount: float,
   clip_rewards: Callable[[Array], Array],
@@ -70,9 +71,10 @@ def make_update(
 
   Args:
     agent: the agent to train; the update uses its `unroll` and `policy`.
-    optimizer: returns a direction; the step is `-learning_rate * direction`.
-    loss: `vtrace.impala_loss` with costs and thresholds bound. Returns the loss
-      summed over the batch of a device, and its terms.
+    optimizer: any optax optimizer; its updates are added to the parameters. It
+      may take the schedule's `learning_rate`: see `optimizer.scheduled`.
+    loss: `vtrace.impala_loss` with costs and thresholds bound, or a custom one:
+      see `loss_interface.Loss`.
     discount: gamma.
     clip_rewards: applied to rewards `[T, B]`.
     unrolls_per_pass: accumulate the gradient over groups of this many unrolls.
@@ -85,16 +87,23 @@ def make_update(
     of one device, rows `[T+1, B, ...]`. The metrics are scalars for the global
     batch, except 'off_policy', the sums of `vtrace.off_policy_sums`. 'finite'
     is True if the loss and the norms of gradient, step and new parameters are
-    finite. The update raises a ValueError when it is traced with a B above
-    `unrolls_per_pass` that is not a multiple of it.
+    finite. When it is traced, the update raises a LossError if the loss breaks
+    its contract, and a ValueError if B is above `unrolls_per_pass` and not a
+    multiple of it.
   """
+  optimizer = optax.with_extra_args_support(optimizer)
 
   def loss_and_sums(params, trajectory):
-    arguments = loss_arguments(
+    arguments = loss_interface.arguments(
       agent, params, trajectory, discount=discount, clip_rewards=clip_rewards
     )
-    total, terms = loss(**arguments)
-    sums = terms | {'loss': total, 'steps': jnp.sum(arguments['mask'])}
+    total, terms = loss_interface.call(loss, arguments)
+    mask = arguments['mask']
+    sums = terms | {
+      'loss': total,
+      'steps': jnp.sum(mask),
+      'entropy': jnp.sum(jnp.where(mask, arguments['entropy'], 0.0)),
+    }
     return total, jax.tree.map(jnp.float32, sums)
 
   def update(train_state, trajectory, learning_rate):
@@ -104,53 +113,19 @@ def make_update(
       gradient, params, trajectory, unrolls_per_pass
     )
     grads, sums = jax.lax.psum((grads, sums), axis_name)
-    direction, opt_state = optimizer.update(grads, opt_state, params)
-    params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
+    updates, opt_state = optimizer.update(
+      grads, opt_state, params, learning_rate=learning_rate
+    )
+    params = optax.apply_updates(params, updates)
     metrics = sums | {
-      'entropy': -sums['entropy_loss'] / jnp.maximum(sums['steps'], 1.0),
+      'entropy': sums['entropy'] / jnp.maximum(sums['steps'], 1.0),
       'grad_norm': optax.tree.norm(grads),
-      'update_norm': learning_rate * optax.tree.norm(direction),
+      'update_norm': optax.tree.norm(updates),
       'param_norm': optax.tree.norm(params),
     }
     return TrainState(params, opt_state), metrics | {'finite': _finite(metrics)}
 
   return update
-
-
-def loss_arguments(
-  agent: agent_lib.Agent,
-  params: Any,
-  trajectory: trajectory_lib.Trajectory,
-  *,
-  discount: float,
-  clip_rewards: Callable[[Array], Array],
-) -> dict[str, Array]:
-  """Returns the arguments of the loss for a trajectory, by name.
-
-  Args:
-    agent: the agent whose `unroll` and `policy` are used.
-    params: parameters of the target policy.
-    trajectory: rows `[T+1, B, ...]`, core_state `[B, ...]`.
-    discount: gamma.
-    clip_rewards: applied to rewards `[T, B]`.
-
-  Returns:
-    Arrays `[T, B]`, except `bootstrap_value`, `[B]`.
-  """
-  output = agent.unroll(params, trajectory.rows, trajectory.core_state)
-  steps = trajectory_lib.transitions(trajectory.rows)
-  policy, _ = trajectory_lib.split_bootstrap(output.policy)
-  values, bootstrap_value = trajectory_lib.split_bootstrap(output.value)
-  return dict(
-    behaviour_log_probs=steps.behaviour_log_probs,
-    target_log_probs=agent.policy.log_prob(policy, steps.actions),
-    entropy=agent.policy.entropy(policy),
-    values=values,
-    bootstrap_value=bootstrap_value,
-    rewards=clip_rewards(steps.rewards),
-    discounts=discount * steps.discounts,
-    mask=steps.mask,
-  )
 
 
 def parallelize(update: Callable[..., Any], devices: Sequence[Any]):

@@ -1,5 +1,6 @@
 """The registry of environments: makes a batch from an environment id."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 import difflib
 from typing import Any
@@ -40,6 +41,7 @@ def make(
   *,
   renders: bool = False,
   num_threads: int = 0,
+  factory: Callable[..., Any] | None = None,
   **settings: Any,
 ) -> environment.Environment:
   """Makes a batch of `num_envs` environments.
@@ -52,6 +54,7 @@ def make(
     seed: seed of all randomness in the environments.
     renders: whether `render` will be called.
     num_threads: threads that step an EnvPool task; 0: as many as cores.
+    factory: makes a custom environment; `env_id` is then only its name.
     **settings: settings of `atari.Atari` for Atari games, EnvPool's options for
       its other tasks. Built-in and custom environments have no settings.
 

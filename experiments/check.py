@@ -29,6 +29,7 @@ from experiments.checking import pipeline_checker
 from experiments.checking import recording_env
 from experiments.checking import results as results_lib
 from experiments.training import builders
+from experiments.training import parts as parts_lib
 from experiments.training import pipeline
 from experiments.training import setup as setup_lib
 from experiments.training import validation
@@ -60,19 +61,24 @@ class Report(NamedTuple):
   steps_per_second: float  # Agent steps of one actor's environments alone.
 
 
-def check(config: config_lib.Config, seconds: float) -> Report:
+def check(
+  config: config_lib.Config,
+  seconds: float,
+  parts: parts_lib.Parts = parts_lib.AS_CONFIGURED,
+) -> Report:
   """Checks the pipeline until enough episode ends were seen.
 
   Args:
     config: the training to check; run with a lag of 0 and without replay.
     seconds: the longest time to train for, compilation excluded.
+    parts: factories of the run that are given as Python objects.
 
   Raises:
     ConfigError: if the configuration is invalid or no agent fits the
       environment.
   """
   config = dataclasses.replace(
-    config,
+    parts_lib.record(config, parts),
     lag=0,
     replay_fraction=0.0,
     num_frames=2**53,
@@ -81,16 +87,16 @@ def check(config: config_lib.Config, seconds: float) -> Report:
     entropy_cost=config.entropy_cost or 0.01,
   )
   validation.validate(config, jax.local_device_count())
-  _check_agent(config)
+  _check_agent(config, parts)
   try:
-    env_results, steps_per_second = check_env(config)
+    env_results, steps_per_second = check_env(config, parts)
   except registry.ERRORS as error:  # A step returned invalid values.
     raise config_lib.ConfigError(str(error)) from error
   if env_results[0].status == results_lib.FAIL:
     # The other checks assume the environment conventions.
     return Report(env_results, 0, 0, steps_per_second)
-  tally = results_lib.Tally(config.precision)
-  num_updates, num_frames, faults = _play(config, tally, seconds)
+  tally = results_lib.Tally(config.precision, custom_loss=bool(config.loss))
+  num_updates, num_frames, faults = _play(config, parts, tally, seconds)
   if faults:
     env_results[0] = results_lib.conventions_result(faults)
   return Report(
@@ -98,14 +104,14 @@ def check(config: config_lib.Config, seconds: float) -> Report:
   )
 
 
-def _check_agent(config: config_lib.Config) -> None:
+def _check_agent(config: config_lib.Config, parts: parts_lib.Parts) -> None:
   """Raises a ConfigError if no agent fits the environment."""
   one = dataclasses.replace(config, num_actors=1)
-  setup_lib.make_setup(one, shapes_only=True).close()
+  setup_lib.make_setup(one, parts=parts, shapes_only=True).close()
 
 
 def check_env(
-  config: config_lib.Config,
+  config: config_lib.Config, parts: parts_lib.Parts = parts_lib.AS_CONFIGURED
 ) -> tuple[list[results_lib.Result], float]:
   """Checks the environment without an agent.
 
@@ -115,7 +121,7 @@ def check_env(
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)
-    return builders.make_envs(one)[0]
+    return builders.make_envs(one, factory=parts.make_env)[0]
 
   recorded = recording_env.RecordingEnv(make(config.seed))
   steps = recording_env.play(recorded, _NUM_ENV_STEPS)
@@ -139,16 +145,21 @@ def _steps_per_second(env: environment.Environment) -> float:
 
 
 def _play(
-  config: config_lib.Config, tally: results_lib.Tally, seconds: float
+  config: config_lib.Config,
+  parts: parts_lib.Parts,
+  tally: results_lib.Tally,
+  seconds: float,
 ) -> tuple[int, int, list[str]]:
   """Trains and checks every batch.
 
   Returns:
     (updates, environment frames, violated environment conventions).
   """
-  envs = [recording_env.RecordingEnv(env) for env in builders.make_envs(config)]
-  setup = setup_lib.make_setup(config, envs=envs)
-  checker = pipeline_checker.PipelineChecker(config, setup.agent, envs)
+  made = builders.make_envs(config, factory=parts.make_env)
+  envs = [recording_env.RecordingEnv(env) for env in made]
+  setup = setup_lib.make_setup(config, parts=parts, envs=envs)
+  loss = parts_lib.find(config, parts).make_loss(config)
+  checker = pipeline_checker.PipelineChecker(config, setup.agent, loss, envs)
   params = learner.local_params(setup.run.train_state)
   with pipeline.running(setup) as steps:
     start = math.inf  # Set after the first update, which compiles.
@@ -177,8 +188,7 @@ def report(config: config_lib.Config, found: Report) -> None:
   print(
     f'{config.env}: {found.num_updates} updates, {found.num_frames:,} frames, '
     f'{config.num_actors} actors x {config.envs_per_actor} environments, '
-    f'unroll length {config.unroll_length}, {config.torso} torso'
-    f'{", LSTM" if config.use_lstm else ""}.\n'
+    f'unroll length {config.unroll_length}, {_agent_name(config)}.\n'
   )
   for result in found.results:
     description = results_lib.CHECKS[result.name].description
@@ -187,12 +197,24 @@ def report(config: config_lib.Config, found: Report) -> None:
     f'\nThroughput of the {config.envs_per_actor} environments of one actor '
     f'with random actions: {found.steps_per_second:,.0f} agent steps/s.'
   )
+  differing = [v.name for v in found.results if v.status == results_lib.DIFFERS]
+  if differing:
+    print(
+      f"Differs from the paper's loss: {', '.join(differing)}. The loss "
+      f'{config.loss} decides about these.'
+    )
   missing = [v.name for v in found.results if v.status == results_lib.NOT_SEEN]
   if missing:
     print(
       f'Not seen: {", ".join(missing)}. These events did not occur and were '
       'not checked; a larger --seconds may help.'
     )
+
+
+def _agent_name(config: config_lib.Config) -> str:
+  if config.agent:
+    return f'agent {config.agent}'
+  return f'{config.torso} torso{", LSTM" if config.use_lstm else ""}'
 
 
 def config_from_flags() -> config_lib.Config:
@@ -205,7 +227,7 @@ def config_from_flags() -> config_lib.Config:
     return cli.config_from_flags()
   given = cli.overrides_from_flags()
   config = config_lib.Config(**(_SMALL | given))
-  if 'torso' in given:
+  if 'torso' in given or config.agent:
     return config
   validation.validate(config, jax.local_device_count())
   (env,) = builders.make_envs(dataclasses.replace(config, num_actors=1))

@@ -98,6 +98,12 @@ class Config:
     'float32. Not from the paper.',
     choices=('f32', 'bf16'),
   )
+  agent: str = _field(
+    '',
+    "A custom agent: 'module:factory', a function of the configuration and the "
+    'environments that returns an agents.agent.Agent. Empty: the agent of the '
+    'paper.',
+  )
   # The actors.
   num_actors: int = _field(
     2,
@@ -162,6 +168,13 @@ class Config:
     'Section 5.2.2.',
     bounds=_COUNT,
   )
+  optimizer: str = _field(
+    '',
+    "A custom optimizer: 'module:factory', a function of the configuration "
+    'that returns an optax optimizer. --learning_rate applies to optimizers '
+    'from `agents.optimizer.scheduled`; others have their own. Empty: RMSProp '
+    'as in the paper.',
+  )
   learning_rate: float = _field(
     6e-4,
     'Initial learning rate; decays linearly to 0 over num_frames. Table G.1.',
@@ -184,6 +197,11 @@ class Config:
     bounds=_NON_NEGATIVE,
   )
   # The loss.
+  loss: str = _field(
+    '',
+    "A custom loss: 'module:factory', a function of the configuration that "
+    'returns a loss: see agents/loss_interface.py. Empty: the IMPALA loss.',
+  )
   discount: float = _field(
     0.99, 'Discount factor gamma. Table G.1.', bounds=_FRACTION
   )

@@ -4,17 +4,20 @@ python -m experiments.train --preset=catch
 python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import functools
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 from absl import logging
 import jax
 
 from agents import learner
+from agents import loss_interface
 from agents import polling
 from agents import replay
 from experiments import cli
@@ -29,6 +32,7 @@ from experiments.training import builders
 from experiments.training import checkpoint
 from experiments.training import checkpointing
 from experiments.training import logdir as logdir_lib
+from experiments.training import parts as parts_lib
 from experiments.training import pipeline
 from experiments.training import run_state
 from experiments.training import setup as setup_lib
@@ -36,8 +40,24 @@ from experiments.training import signals
 from experiments.training import validation
 
 
-def train(config: config_lib.Config) -> metrics_lib.Summary:
+def train(
+  config: config_lib.Config,
+  *,
+  make_env: Callable[..., Any] | None = None,
+  make_agent: parts_lib.MakeAgent | None = None,
+  make_optimizer: parts_lib.MakeOptimizer | None = None,
+  make_loss: parts_lib.MakeLoss | None = None,
+) -> metrics_lib.Summary:
   """Runs or resumes a training run and records it in its log directory.
+
+  A factory replaces the part that `config` names, and its name is recorded.
+
+  Args:
+    config: of the run.
+    make_env: makes one environment: see `--env=module:factory`.
+    make_agent: (config, environments) -> agent.
+    make_optimizer: config -> optax optimizer.
+    make_loss: config -> loss: see `loss_interface.Loss`.
 
   Raises:
     ConfigError: if the configuration is invalid, before anything is written; or
@@ -49,10 +69,12 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
     CheckpointError: if a checkpoint cannot be written, or all existing
       checkpoints are damaged.
   """
+  parts = parts_lib.Parts(make_env, make_agent, make_optimizer, make_loss)
+  config = parts_lib.record(config, parts)
   validation.validate(config, jax.local_device_count())
   with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
     logdir_lib.check_resumable(config, logdir)
-    setup = _new_or_resumed(config, logdir)
+    setup = _new_or_resumed(config, logdir, parts)
     config_json.write(config, logdir)
     if _is_over(setup, logdir):
       setup.close()
@@ -64,11 +86,11 @@ def train(config: config_lib.Config) -> metrics_lib.Summary:
 
 
 def _new_or_resumed(
-  config: config_lib.Config, logdir: pathlib.Path
+  config: config_lib.Config, logdir: pathlib.Path, parts: parts_lib.Parts
 ) -> setup_lib.Setup:
   """Returns a new run, or the run restored from the checkpoints in `logdir`."""
   saved = checkpointing.newest(logdir / 'checkpoints')
-  setup = setup_lib.make_setup(config, saved)
+  setup = setup_lib.make_setup(config, saved, parts=parts)
   if saved is not None:
     print(f'Resuming from update {setup.run.num_updates:,}.')
   return setup
@@ -205,6 +227,8 @@ def main() -> None:
     _fail(str(stopped), status=128 + stopped.signum)
   except flight_recorder.NonFiniteError as error:
     _fail(f'Diverged: {error}')
+  except loss_interface.LossError as error:
+    _fail(f'--loss: {error}', status=2)
   except polling.Timeout as error:
     _fail(f'Stuck: {error} See --timeout_seconds.')
   except checkpoint.CheckpointError as error:

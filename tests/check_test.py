@@ -14,7 +14,7 @@ from agents import actor
 from agents import batcher
 from agents import episodes
 from agents import gradient_accumulation
-from agents import learner
+from agents import loss_interface
 from agents import trajectory
 from envs import registry
 from experiments import check
@@ -153,26 +153,26 @@ def test_a_core_state_that_is_not_reset_is_detected(monkeypatch):
 
 @pytest.mark.slow
 def test_a_zeroed_initial_core_state_is_detected(monkeypatch):
-  original = learner.loss_arguments
+  original = loss_interface.arguments
 
   def with_zero_core(agent, params, unrolls, **settings):
     zeros = jax.tree.map(lambda x: 0 * x, unrolls.core_state)
     unrolls = unrolls._replace(core_state=zeros)
     return original(agent, params, unrolls, **settings)
 
-  monkeypatch.setattr(learner, 'loss_arguments', with_zero_core)
+  monkeypatch.setattr(loss_interface, 'arguments', with_zero_core)
   assert failing() >= {'weights'}
 
 
 def test_recomputed_behaviour_log_probs_are_detected(monkeypatch):
-  original = learner.loss_arguments
+  original = loss_interface.arguments
 
   def recomputed(*args, **settings):
     arguments = original(*args, **settings)
     log_pi = jax.lax.stop_gradient(arguments['target_log_probs'])
     return arguments | dict(behaviour_log_probs=log_pi)
 
-  monkeypatch.setattr(learner, 'loss_arguments', recomputed)
+  monkeypatch.setattr(loss_interface, 'arguments', recomputed)
   assert failing(use_lstm=False) == {'behaviour'}
 
 

@@ -20,10 +20,10 @@ def test_three_steps_equal_tensorflow_1():
   for g in gradients:
     ms = decay * ms + (1 - decay) * g**2
     w = w - rate * g / np.sqrt(ms + epsilon)
-    direction, state = transformation.update(
-      {'w': jnp.asarray(g)}, state, params
+    updates, state = transformation.update(
+      {'w': jnp.asarray(g)}, state, params, learning_rate=rate
     )
-    params = optax.apply_updates(params, {'w': -rate * direction['w']})
+    params = optax.apply_updates(params, updates)
     np.testing.assert_allclose(params['w'], w, rtol=1e-5)
 
 
@@ -33,7 +33,8 @@ def test_the_global_norm_is_clipped_at_40(norm, expected):
   free = optimizer.rmsprop(decay=0.99, epsilon=1e12, max_grad_norm=None)
   clipped = optimizer.rmsprop(decay=0.99, epsilon=1e12, max_grad_norm=40.0)
   directions = [
-    t.update(gradient, t.init(gradient))[0] for t in (clipped, free)
+    t.update(gradient, t.init(gradient), learning_rate=1.0)[0]
+    for t in (clipped, free)
   ]
   # With so large an epsilon the direction is linear in the gradient.
   for name in gradient:

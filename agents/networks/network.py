@@ -26,10 +26,12 @@ _LAYERS = (conv.Conv2D, hk.ConvND, hk.Linear)
 
 
 class NetworkOutput(NamedTuple):
-  """The outputs of both heads."""
+  """The outputs of the heads."""
 
   policy: Array  # [T, B, num_outputs]: parameters of the distribution.
   value: Array  # [T, B]: V(x).
+  # A pytree of [T, B, ...]: further outputs, for a custom loss.
+  extra: Any = ()
 
 
 class Network(NamedTuple):
@@ -91,6 +93,23 @@ def make_network(
   def initial_state(batch_size: int):
     return hk.LSTM(256).initial_state(batch_size) if use_lstm else ()
 
+  return from_haiku(unroll, initial_state)
+
+
+def from_haiku(
+  unroll: Callable[[trajectory.Row, Any], tuple[NetworkOutput, Any]],
+  initial_state: Callable[[int], Any] = lambda batch_size: (),
+) -> Network:
+  """Makes a network of two functions that use Haiku modules.
+
+  Args:
+    unroll: (rows `[T, B]`, core_state `[B, ...]`) -> (NetworkOutput `[T, B]`,
+      core_state). It resets the core state at the first row of an episode
+      (`trajectory.is_first`), before that row is consumed. It may use neither
+      Haiku's state nor random numbers: actor and learner must agree.
+    initial_state: batch size -> core_state `[B, ...]`, any pytree; by default
+      there is none.
+  """
   unroll = hk.without_apply_rng(hk.transform(unroll))
   initial_state = hk.without_apply_rng(hk.transform(initial_state))
   return Network(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import agent as agent_lib
-from agents import learner
+from agents import loss_interface
 from agents import trajectory as trajectory_lib
 from experiments import config as config_lib
 from experiments.training import builders
@@ -24,23 +24,24 @@ class View(NamedTuple):
   loss: float  # Summed over the batch.
   gradients: dict[str, np.ndarray]  # With respect to 3 arguments.
   behaviour_later: np.ndarray  # log mu given other parameters, `[T, N]`.
-  output: Any  # Of the network, `[T+1, N]`.
+  output: Any  # (policy, value) of the network, `[T+1, N, ...]`.
   output_of_other_core: Any  # For a different initial core state.
   core_state: Any  # After T steps, `[N, ...]`.
 
 
 def make_view(
-  config: config_lib.Config, agent: agent_lib.Agent
+  config: config_lib.Config,
+  agent: agent_lib.Agent,
+  loss: loss_interface.Loss,
 ) -> Callable[[Any, trajectory_lib.Trajectory], View]:
   """Makes a function from acting parameters and a trajectory to a `View`.
 
   It takes (params, trajectory `[T+1, N]`); the `View` is on the host.
   """
-  loss = builders.make_loss(config)
   trained = ('target_log_probs', 'values', 'entropy')
 
   def arguments_of(params, trajectory):
-    return learner.loss_arguments(
+    return loss_interface.arguments(
       agent,
       params,
       trajectory,
@@ -51,18 +52,19 @@ def make_view(
   @jax.jit
   def view(params, trajectory):
     arguments = arguments_of(params, trajectory)
-    total, gradients = jax.value_and_grad(lambda x: loss(**(arguments | x))[0])(
-      {name: arguments[name] for name in trained}
-    )
+    total, gradients = jax.value_and_grad(
+      lambda x: loss_interface.call(loss, arguments | x)[0]
+    )({name: arguments[name] for name in trained})
     other = jax.tree.map(lambda p: _SCALE * p, params)
     rows, core_state = trajectory
+    del arguments['rows'], arguments['extra']  # Not compared.
     return dict(
       arguments=arguments,
       loss=total,
       gradients=gradients,
       behaviour_later=arguments_of(other, trajectory)['behaviour_log_probs'],
-      output=agent.unroll(params, rows, core_state),
-      output_of_other_core=agent.unroll(params, rows, _perturb(core_state)),
+      output=agent.unroll(params, rows, core_state)[:2],
+      output_of_other_core=agent.unroll(params, rows, _perturb(core_state))[:2],
     )
 
   @jax.jit

@@ -14,6 +14,7 @@ import numpy as np
 
 from agents import agent as agent_lib
 from agents import learner
+from agents import loss_interface
 from agents import trajectory as trajectory_lib
 from experiments import config as config_lib
 from experiments.checking import comparisons
@@ -28,11 +29,12 @@ class PipelineChecker:
     self,
     config: config_lib.Config,
     agent: agent_lib.Agent,
+    loss: loss_interface.Loss,
     envs: Sequence[recording_env.RecordingEnv],
   ):
     """Initializes the checker of a run with a lag of 0 and without replay."""
     self._config = config
-    self._view = learner_view.make_view(config, agent)
+    self._view = learner_view.make_view(config, agent, loss)
     self._envs = envs
     self._core_states: dict[int, Any] = {}  # actor_id -> its last one.
     self._num_batches = 0

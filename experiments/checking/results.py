@@ -1,4 +1,4 @@
-"""The table of checks, and their results: pass, FAIL or not seen."""
+"""The table of checks, and their results: pass, FAIL, differs or not seen."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ import numpy as np
 from experiments.checking import comparisons
 
 PASS, FAIL, NOT_SEEN = 'pass', 'FAIL', 'not seen'
+DIFFERS = 'differs'  # From the paper's loss: a custom loss may do so.
 
 # Relative tolerance between two computations in batches of different shapes.
 _ROUNDING = {'f32': 5e-3, 'bf16': 0.1}
@@ -47,13 +48,15 @@ CHECKS = {
   'episode returns': Check('episode returns are sums of rewards'),
   'frames': Check('the frame count matches the environment steps'),
 }
+# A custom loss decides about these.
+_OF_THE_LOSS = ('terminations', 'truncations', 'targets', 'advantages')
 _ENV_ONLY = ('conventions', 'seed')  # Checked without an agent.
 
 
 class Result(NamedTuple):
   """The result of one check."""
 
-  status: str  # PASS, FAIL or NOT_SEEN.
+  status: str  # PASS, FAIL, DIFFERS or NOT_SEEN.
   name: str
   evidence: str  # How much was compared, and the largest deviation.
 
@@ -61,8 +64,9 @@ class Result(NamedTuple):
 class Tally:
   """The largest deviation so far of every check."""
 
-  def __init__(self, precision: str):
+  def __init__(self, precision: str, custom_loss: bool = False):
     self._rounding = _ROUNDING[precision]
+    self._may_differ = _OF_THE_LOSS if custom_loss else ()
     self._counts: dict[str, int] = {}
     self._worst: dict[str, tuple[float, str]] = {}
 
@@ -96,7 +100,8 @@ class Tally:
     worst, where = self._worst.get(name, (0.0, ''))
     compared = f'{self.count(name):,} compared'
     if worst > (self._rounding if CHECKS[name].is_rounded else _EXACT):
-      return Result(FAIL, name, f'{compared}, off by {worst:.3g} at {where}')
+      status = DIFFERS if name in self._may_differ else FAIL
+      return Result(status, name, f'{compared}, off by {worst:.3g} at {where}')
     agreement = f'within {worst:.1g}' if worst else 'equal'
     return Result(PASS, name, f'{compared}, {agreement}')
 

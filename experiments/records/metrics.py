@@ -103,12 +103,12 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
   for name in _NO_METRICS:
     sums.pop(name, None)
   with jax.debug_nans(False):  # NaN marks a mean without data.
-    off_policy = vtrace.off_policy_summary(sums.pop('off_policy'))
+    off_policy = _off_policy_columns(sums.pop('off_policy', None))
   means = {name: float(x / interval.num_updates) for name, x in sums.items()}
   seconds = state.seconds - interval.first_second
   frames = state.num_frames - interval.first_frame
   columns = {
-    **jax.tree.map(np.asarray, off_policy),
+    **off_policy,
     **summary(state)._asdict(),
     'frames_per_second': frames / max(seconds, 1e-9),
     'episode_return': _mean(interval.episode_returns),
@@ -125,6 +125,13 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
       f'Metrics of the update have the names of other columns: {taken}.'
     )
   return columns | means
+
+
+def _off_policy_columns(sums: Any) -> dict[str, Any]:
+  """Returns the columns of the diagnostics; a custom loss may have none."""
+  if sums is None:
+    return {}
+  return jax.tree.map(np.asarray, vtrace.off_policy_summary(sums))
 
 
 def next_interval(state: State) -> State:

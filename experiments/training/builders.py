@@ -18,6 +18,7 @@ import optax
 from agents import agent as agent_lib
 from agents import batcher
 from agents import learner
+from agents import loss_interface
 from agents import optimizer as optimizer_lib
 from agents import parameter_store
 from agents import replay
@@ -121,12 +122,13 @@ def make_update(
   config: config_lib.Config,
   agent: agent_lib.Agent,
   optimizer: optax.GradientTransformation,
+  loss: loss_interface.Loss,
 ) -> Any:
   """Makes the learner's pure update function, as set by `config`."""
   return learner.make_update(
     agent,
     optimizer,
-    make_loss(config),
+    loss,
     discount=config.discount,
     clip_rewards=reward_clipping(config),
     unrolls_per_pass=unrolls_per_pass(config),
@@ -142,18 +144,19 @@ def unrolls_per_pass(config: config_lib.Config) -> int | None:
   """Returns the unrolls per gradient accumulation pass; None: all at once.
 
   --unrolls_per_pass overrides the default. On CPU the default is small for
-  image torsos, because few unrolls of images fit the cache. Elsewhere it is
-  None.
+  image torsos, because few unrolls of images fit the cache. Elsewhere, and for
+  a custom agent, it is None.
   """
   if config.unrolls_per_pass:
     return config.unrolls_per_pass
-  if jax.default_backend() != 'cpu' or config.torso not in _FASTEST_ON_CPU:
+  is_measured = not config.agent and config.torso in _FASTEST_ON_CPU
+  if jax.default_backend() != 'cpu' or not is_measured:
     return None
   unrolls = config.batch_size // jax.local_device_count()
   return math.gcd(unrolls, _FASTEST_ON_CPU[config.torso])
 
 
-def make_loss(config: config_lib.Config) -> Callable[..., Any]:
+def make_loss(config: config_lib.Config) -> loss_interface.Loss:
   """Makes the loss with the costs, correction and thresholds of `config`."""
   return functools.partial(
     vtrace.impala_loss,

@@ -22,6 +22,7 @@ from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import video
 from experiments.training import checkpoint
+from experiments.training import parts as parts_lib
 from experiments.training import setup as setup_lib
 
 
@@ -75,8 +76,14 @@ class Options:
   )
 
 
-def evaluate(options: Options) -> dict[str, Any]:
+def evaluate(
+  options: Options, parts: parts_lib.Parts = parts_lib.AS_CONFIGURED
+) -> dict[str, Any]:
   """Evaluates a checkpoint and writes `evaluation.json` to its log directory.
+
+  Args:
+    options: of the evaluation.
+    parts: factories of the run that its config.json cannot name.
 
   Returns:
     The contents of `evaluation.json`.
@@ -85,16 +92,16 @@ def evaluate(options: Options) -> dict[str, Any]:
     ConfigError: if an option is invalid or no checkpoint can be read.
   """
   try:
-    return _evaluate(options)
+    return _evaluate(options, parts)
   except (*registry.ERRORS, checkpoint.CheckpointError) as error:
     raise config_lib.ConfigError(str(error)) from error
 
 
-def _evaluate(options: Options) -> dict[str, Any]:
+def _evaluate(options: Options, parts: parts_lib.Parts) -> dict[str, Any]:
   logdir = config_lib.path(options.logdir)
   config = read_config(logdir)
   num_updates, flat = read_checkpoint(logdir / 'checkpoints', options.step)
-  settings = env_settings(config.env, options)
+  settings = env_settings(config.env, options) | {'factory': parts.make_env}
   with (
     atomic_file.replacing(logdir / 'evaluation.json') as path,
     contextlib.closing(make_env(config.env, options, settings)) as env,
@@ -110,7 +117,7 @@ def _evaluate(options: Options) -> dict[str, Any]:
       'noop_max': settings.get('noop_max'),
       'seed': options.seed,
     }
-    record |= summary(_play(config, options, env, flat, watch))
+    record |= summary(_play(config, options, parts, env, flat, watch))
     path.write_text(json.dumps(record, indent=2) + '\n')
   return record
 
@@ -129,13 +136,14 @@ def _video_recording(options: Options, env: environment.Environment) -> Any:
 def _play(
   config: config_lib.Config,
   options: Options,
+  parts: parts_lib.Parts,
   env: environment.Environment,
   flat: checkpoint.Flat,
   watch: Callable[[dm_env.TimeStep], bool] | None,
 ) -> evaluator.Episodes:
   """Plays complete episodes in `env` with the agent of the checkpoint."""
   one = dataclasses.replace(config, num_actors=1, envs_per_actor=env.num_envs)
-  setup = setup_lib.make_setup(one, envs=[env], shapes_only=True)
+  setup = setup_lib.make_setup(one, parts=parts, envs=[env], shapes_only=True)
   agent, template = setup.agent, setup.run.train_state.params
   if options.greedy:
     agent = agent._replace(step=agent.greedy_step)

@@ -20,6 +20,7 @@ from envs import environment
 from experiments import config as config_lib
 from experiments.training import builders
 from experiments.training import checkpoint
+from experiments.training import parts as parts_lib
 from experiments.training import run_state
 from experiments.training import validation
 
@@ -50,6 +51,7 @@ def make_setup(
   config: config_lib.Config,
   saved: checkpoint.Flat | None = None,
   *,
+  parts: parts_lib.Parts = parts_lib.AS_CONFIGURED,
   envs: Sequence[environment.Environment] | None = None,
   agent: agent_lib.Agent | None = None,
   devices: Sequence[jax.Device] | None = None,
@@ -60,6 +62,7 @@ def make_setup(
   Args:
     config: of the run; for training it must also pass `validation.validate`.
     saved: a checkpoint of the run, from `checkpoint.read`; None: a new run.
+    parts: factories given as Python objects; see `parts.Parts`.
     envs: one batch of environments per actor; by default made from `config`.
     agent: by default made from `config` for these environments.
     devices: by default all local devices.
@@ -67,20 +70,23 @@ def make_setup(
       leaves are then `jax.ShapeDtypeStruct`s.
 
   Raises:
-    ConfigError: if a field has an invalid value, if the environments cannot be
-      made, or if no agent fits them.
+    ConfigError: if a field has an invalid value, if a factory does not exist,
+      if the environments cannot be made, or if no agent fits them.
     CheckpointError: if the checkpoint does not fit the configuration.
   """
   validation.check_fields(config)
+  parts = parts_lib.find(config, parts)
   num_updates = int(saved['statistics/num_updates']) if saved else 0
   with contextlib.ExitStack() as stack:
     if envs is None:
-      envs = builders.make_envs(config, num_updates)
+      envs = builders.make_envs(config, num_updates, factory=parts.make_env)
       stack.callback(_close, envs)
     devices = list(devices or jax.local_devices())
-    agent = agent or builders.make_agent(config, envs[0])
-    optimizer = builders.make_optimizer(config)
-    update = builders.make_update(config, agent, optimizer)
+    agent = agent or parts.make_agent(config, envs[0])
+    optimizer = parts.make_optimizer(config)
+    loss = parts.make_loss(config)
+    parts_lib.check_made(config, agent, optimizer, loss)
+    update = builders.make_update(config, agent, optimizer, loss)
     init_key, actors_key = jax.random.split(jax.random.key(config.seed))
     if shapes_only or saved is not None:
       new_state = functools.partial(learner.new_state, agent, optimizer)

@@ -1,0 +1,1 @@
+"""Examples of custom parts; the scripts run from a checkout."""

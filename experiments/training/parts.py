@@ -1,0 +1,116 @@
+"""The parts that a user may bring: environment, agent, optimizer and loss.
+
+Each part is made by a factory, which has a name 'module:factory' or is given as
+a Python object. The configuration records the names, so that every command can
+rebuild the run from its log directory.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import sys
+from typing import Any
+from typing import NamedTuple
+
+import optax
+
+from agents import agent as agent_lib
+from agents import loss_interface
+from envs import batched
+from envs import environment
+from experiments import config as config_lib
+from experiments.training import builders
+
+MakeAgent = Callable[
+  [config_lib.Config, environment.Environment], agent_lib.Agent
+]
+MakeOptimizer = Callable[[config_lib.Config], optax.GradientTransformation]
+MakeLoss = Callable[[config_lib.Config], loss_interface.Loss]
+
+
+class Parts(NamedTuple):
+  """The factories of a run's parts; None: that which the configuration names.
+
+  Without a name, the parts are those of `builders`.
+  """
+
+  # Makes one environment, or a batch: see `--env=module:factory`.
+  make_env: Callable[..., Any] | None = None
+  make_agent: MakeAgent | None = None
+  make_optimizer: MakeOptimizer | None = None
+  make_loss: MakeLoss | None = None
+
+
+AS_CONFIGURED = Parts()
+
+
+def record(config: config_lib.Config, parts: Parts) -> config_lib.Config:
+  """Returns `config` with the names of the factories in `parts`."""
+  names = {
+    name.removeprefix('make_'): factory_name(factory)
+    for name, factory in parts._asdict().items()
+    if factory is not None
+  }
+  return dataclasses.replace(config, **names)
+
+
+def factory_name(factory: Callable[..., Any]) -> str:
+  """Returns 'module:factory', by which another process can find the factory.
+
+  A local function, a lambda or a partial has a name that cannot be found.
+  """
+  module = getattr(factory, '__module__', type(factory).__module__)
+  spec = getattr(sys.modules.get(module), '__spec__', None)
+  if spec is not None:  # The module of `python -m` calls itself __main__.
+    module = spec.name
+  return f'{module}:{getattr(factory, "__qualname__", repr(factory))}'
+
+
+def find(config: config_lib.Config, parts: Parts = AS_CONFIGURED) -> Parts:
+  """Returns all factories of a run, except `make_env`, which may be None.
+
+  Args:
+    config: names the factories that `parts` does not give.
+    parts: factories that were given as Python objects.
+
+  Raises:
+    ConfigError: if there is no factory of a recorded name.
+  """
+  return Parts(
+    parts.make_env,
+    parts.make_agent or _named(config, 'agent', builders.make_agent),
+    parts.make_optimizer
+    or _named(config, 'optimizer', builders.make_optimizer),
+    parts.make_loss or _named(config, 'loss', builders.make_loss),
+  )
+
+
+def check_made(
+  config: config_lib.Config, agent: Any, optimizer: Any, loss: Any
+) -> None:
+  """Raises a ConfigError if a factory returned something else than its part."""
+  for field, made, attributes, expected in (
+    ('agent', agent, agent_lib.Agent._fields, 'an agents.agent.Agent'),
+    ('optimizer', optimizer, ('init', 'update'), 'an optax optimizer'),
+    ('loss', loss, ('__call__',), 'a function'),
+  ):
+    if not all(hasattr(made, name) for name in attributes):
+      raise config_lib.ConfigError(
+        f'--{field}={getattr(config, field)} returned a '
+        f'{type(made).__name__}; expected {expected}.'
+      )
+
+
+def _named(
+  config: config_lib.Config, field: str, default: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Returns the factory that a field of `config` names; empty: `default`."""
+  name = getattr(config, field)
+  if not name:
+    return default
+  try:
+    return batched.find(name)
+  except batched.FactoryError as error:
+    raise config_lib.ConfigError(
+      f'--{field}: {error} A factory that cannot be imported must be given in '
+      f'Python, as make_{field}=...'
+    ) from error
