@@ -6,7 +6,6 @@ python -m experiments.train --preset=catch --logdir=runs/gru \
 """
 
 import haiku as hk
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -15,6 +14,7 @@ from agents import optimizer as optimizer_lib
 from agents import trajectory
 from agents.networks import distributions
 from agents.networks import network as network_lib
+from agents.networks import torsos
 from experiments.training import builders
 
 
@@ -22,10 +22,10 @@ def make_agent(config, env):
   """Makes an agent with a GRU, which also predicts the next reward."""
   del config  # The command-line flags, for those who need them.
   policy = distributions.categorical(env.action_spec().num_values)
+  torso = torsos.mlp_torso(env.observation_spec())
 
   def unroll(rows, core_state):
-    observation = rows.timestep.observation.astype(jnp.float32)
-    x = jax.nn.relu(hk.Linear(128)(hk.Flatten(preserve_dims=2)(observation)))
+    x = hk.BatchApply(torso)(rows.timestep.observation)
     core_input = x, trajectory.is_first(rows.timestep)
     core = hk.ResetCore(hk.GRU(64))
     x, core_state = hk.dynamic_unroll(core, core_input, core_state)

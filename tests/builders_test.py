@@ -118,11 +118,14 @@ def test_an_infinite_threshold_clips_nothing(name):
   assert not abs(unclipped) < 1e6
 
 
-def direction(optimizer, scale):
-  """Returns the optimizer's first direction for a gradient of [scale, 0]."""
+def first_update(optimizer, scale, rate):
+  """Returns the optimizer's first update for a gradient of [scale, 0]."""
   params = jnp.zeros([2])
   grads = jnp.array([scale, 0.0])
-  return optimizer.update(grads, optimizer.init(params), params)[0][0]
+  updates, _ = optimizer.update(
+    grads, optimizer.init(params), params, learning_rate=rate
+  )
+  return updates[0]
 
 
 @pytest.mark.parametrize('max_norm', (10.0, math.inf))
@@ -131,8 +134,9 @@ def test_the_optimizer_uses_the_configs_hyperparameters(max_norm):
   optimizer = builders.make_optimizer(config)
   for scale in (2.0, 30.0):
     clipped = min(scale, max_norm)
-    expected = clipped / math.sqrt(0.8 + 0.2 * clipped**2 + 0.09)
-    np.testing.assert_allclose(direction(optimizer, scale), expected, rtol=1e-5)
+    expected = -0.3 * clipped / math.sqrt(0.8 + 0.2 * clipped**2 + 0.09)
+    found = first_update(optimizer, scale, rate=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

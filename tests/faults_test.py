@@ -64,7 +64,7 @@ def test_a_failed_run_raises_the_cause_and_keeps_its_records(
   tmp_path, monkeypatch
 ):
   envs = [counting.CountingEnv(0, num_envs=8), BrokenEnv(1, num_envs=8)]
-  monkeypatch.setattr(builders, 'make_envs', lambda *args: envs)
+  monkeypatch.setattr(builders, 'make_envs', lambda *args, **settings: envs)
   config = running.config_for(
     num_actors=2,
     envs_per_actor=8,
@@ -148,7 +148,8 @@ def uninterrupted(tmp_path_factory):
 
 def train_with(monkeypatch, logdir, fault=lambda: None, **settings):
   """Trains in lock-step on one Catch environment that calls `fault` once."""
-  monkeypatch.setattr(builders, 'make_envs', lambda *args: [FaultyCatch(fault)])
+  made = [FaultyCatch(fault)]
+  monkeypatch.setattr(builders, 'make_envs', lambda *args, **settings: made)
   small = dict(
     num_frames=4_000,
     log_updates=5,

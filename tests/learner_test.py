@@ -6,6 +6,7 @@ import dm_env
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from agents import agent as agent_lib
@@ -343,3 +344,80 @@ def test_a_convolutional_update_is_the_same_sharded_and_accumulated():
   whole = one_update(1, None)
   assert_close(one_update(1, 1), whole)
   assert_close(one_update(2, 2), whole)
+
+
+@pytest.mark.parametrize(
+  'optimizer,rate',
+  (
+    (optax.adam(0.02), 0.0),  # Has a rate of its own.
+    (optax.rmsprop(0.02), 0.0),
+    (optimizer_lib.scheduled(optax.sgd), 1e-3),
+    (OPTIMIZER, 0.02),
+  ),
+)
+def test_optimizers_of_optax_descend(optimizer, rate):
+  # A regression: without discount and policy, the target is the reward.
+  def loss(*, values, rewards, mask, **unused):
+    del unused
+    return jnp.sum(0.5 * jnp.square(values - rewards) * mask), {}
+
+  update = jax.jit(
+    jax.vmap(
+      learner.make_update(
+        make_agent(),
+        optimizer,
+        loss,
+        discount=0.0,
+        clip_rewards=lambda rewards: rewards,
+      ),
+      in_axes=(None, 0, None),
+      out_axes=None,
+      axis_name=learner.AXIS,
+    )
+  )
+  state = learner.new_state(make_agent(), optimizer, jax.random.key(0))
+  batch, losses = split(make_batch(3), 1), []
+  for _ in range(30):
+    state, metrics = update(state, batch, rate)
+    losses.append(float(metrics['loss']))
+  assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize('parts', (1, 4))
+def test_metrics_of_a_loss_are_summed_over_devices_and_passes(parts):
+  def loss(*, values, rows, extra, **unused):
+    del unused
+    metrics = {
+      'shards': 1.0,
+      'values': jnp.sum(values),
+      'observations': jnp.sum(rows.timestep.observation),
+      'extra': jnp.sum(extra['doubled']),
+    }
+    return 0.0 * jnp.sum(values), metrics
+
+  plain = make_agent()
+
+  def unroll(*args):
+    output = plain.unroll(*args)
+    return output._replace(extra={'doubled': 2 * output.value})
+
+  update = learner.make_update(
+    plain._replace(unroll=unroll),
+    OPTIMIZER,
+    loss,
+    discount=0.9,
+    clip_rewards=vtrace.abs_one,
+    unrolls_per_pass=B // (2 * parts),
+  )
+  batch = make_batch(2)
+  state = initial_state(2)
+  _, metrics = learner.parallelize(update, jax.devices()[:2])(
+    state, split(batch, 2), 0.0
+  )
+  values = plain.unroll(state.params, batch.rows, batch.core_state).value
+  assert metrics['shards'] == 2 * parts
+  np.testing.assert_allclose(metrics['values'], values[:-1].sum(), rtol=1e-3)
+  np.testing.assert_allclose(metrics['extra'], 2 * values.sum(), rtol=1e-3)
+  np.testing.assert_allclose(
+    metrics['observations'], batch.rows.timestep.observation.sum(), rtol=1e-3
+  )

@@ -46,3 +46,18 @@ def test_the_global_norm_is_clipped_at_40(norm, expected):
 def test_linear_decay_ends_at_zero_and_stays_there():
   rates = [optimizer.linear_decay(0.4, n, 100) for n in (0, 25, 100, 130)]
   np.testing.assert_allclose(rates, [0.4, 0.3, 0.0, 0.0])
+
+
+def test_a_scheduled_optimizer_steps_as_one_made_with_each_rate():
+  gradients = [jnp.array([3.0, -0.2]), jnp.array([-1.0, 0.4])]
+  params = jnp.zeros([2])
+  ours = optax.chain(
+    optax.clip_by_global_norm(2.0), optimizer.scheduled(optax.adam)
+  )
+  state = ours.init(params)
+  plain_state = optax.adam(1.0).init(params)
+  for gradient, rate in zip(gradients, (0.5, 0.125)):
+    update, state = ours.update(gradient, state, params, learning_rate=rate)
+    clipped = gradient * min(1.0, 2.0 / float(optax.tree.norm(gradient)))
+    expected, plain_state = optax.adam(rate).update(clipped, plain_state)
+    np.testing.assert_allclose(update, expected, rtol=1e-5)

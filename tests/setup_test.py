@@ -96,7 +96,7 @@ def test_a_failed_setup_closes_only_the_environments_it_made(
   with pytest.raises(error):  # The given environments stay open.
     setup_lib.make_setup(config, saved, envs=envs)
   assert [env.closed for env in envs] == [0, 0]
-  monkeypatch.setattr(builders, 'make_envs', lambda *_: envs)
+  monkeypatch.setattr(builders, 'make_envs', lambda *_, **settings: envs)
   with pytest.raises(error):
     setup_lib.make_setup(config, saved)
   assert [env.closed for env in envs] == [1, 1]
@@ -129,7 +129,9 @@ def test_shapes_only_returns_the_shapes_of_a_real_state():
 def test_an_invalid_value_is_rejected_before_envs_are_made(
   settings, monkeypatch
 ):
-  monkeypatch.setattr(builders, 'make_envs', lambda *_: pytest.fail('made'))
+  monkeypatch.setattr(
+    builders, 'make_envs', lambda *_, **settings: pytest.fail('made')
+  )
   (name,) = settings
   with pytest.raises(config_lib.ConfigError, match=f'--{name}='):
     setup_lib.make_setup(running.config_for(**settings))
