@@ -131,6 +131,17 @@ def test_no_threshold_clips_nothing_and_huge_weights_stay_finite():
   assert np.isfinite(found['effective_sample_size'])
 
 
+@pytest.mark.parametrize('log_rho', (38.0, 50.0, 1e9))
+def test_equal_weights_are_a_whole_sample_however_large_they_are(log_rho):
+  # Devices and accumulation steps add their sums: here 64 of them.
+  log_rhos = np.full([100, 100], log_rho, np.float32)
+  zeros = np.zeros_like(log_rhos)
+  sums = sums_of(log_rhos, zeros == 0, zeros, zeros)
+  added = jax.tree.map(lambda x: sum([x] * 64), sums)
+  size = vtrace.off_policy_summary(added)['effective_sample_size']
+  np.testing.assert_allclose(size, 1.0, rtol=1e-4)
+
+
 def test_masked_steps_may_be_minus_infinity():
   log_rhos, mask, vs, values = make_inputs()
   masked = np.where(mask, log_rhos, -np.inf)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vtrace import broadcasting
 from vtrace import targets
 
 Array = jax.Array
@@ -62,7 +63,8 @@ def targets_and_advantages(
 ) -> targets.VTraceReturns:
   """Returns the value targets and advantages of a correction.
 
-  The equations are those of `targets.from_importance_weights`.
+  The equations are those of `targets.from_importance_weights`, and so is the
+  broadcasting.
 
   Args:
     correction: one of `CORRECTIONS`, or a custom one.
@@ -81,8 +83,16 @@ def targets_and_advantages(
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
 
   Raises:
-    AssertionError: if the shapes do not agree.
+    AssertionError: if the shapes do not agree or T is 0.
   """
+  log_rhos, target_log_probs, *arrays = broadcasting.broadcast_with_bootstrap(
+    log_rhos=log_rhos,
+    target_log_probs=target_log_probs,
+    discounts=discounts,
+    rewards=rewards,
+    values=values,
+    bootstrap_value=bootstrap_value,
+  )
   if not correction.clips_values:
     clip_rho_threshold = clip_c_threshold = None
   if not correction.clips_pg:
@@ -93,10 +103,7 @@ def targets_and_advantages(
     targets.clip(value_weights, clip_rho_threshold),
     lambda_ * targets.clip(value_weights, clip_c_threshold),
     targets.clip(pg_weights, clip_pg_rho_threshold),
-    discounts,
-    rewards,
-    values,
-    bootstrap_value,
+    *arrays,
   )
 
 

@@ -7,6 +7,8 @@ The sums can be added over devices, accumulation steps and updates.
 import jax
 import jax.numpy as jnp
 
+from vtrace import broadcasting
+
 Array = jax.Array
 
 # Bin edges of the histogram of log importance weights. One bin has its centre
@@ -16,9 +18,11 @@ LOG_RHO_EDGES = tuple(-2.125 + 0.25 * i for i in range(18))
 # A weight above its threshold by at most this fraction counts as not clipped:
 # the difference may be rounding error.
 _ROUNDING = 1e-4
-# Log importance weights are clipped here: the square of exp(40) does not
-# overflow in float32.
-_MAX_LOG_RHO = 40.0
+# Log importance weights are clipped here. Equal weights, however large, are a
+# whole sample: a sum of exp(36) squared does not overflow in float32 up to
+# 2^24 steps, where float32 stops counting. The bound is fixed, unlike the
+# largest weight, so that sums of devices and batches can be added.
+_MAX_LOG_RHO = 36.0
 # The smallest ratio of variance to mean square that sums of squares in float32
 # can resolve.
 _MIN_RELATIVE_VARIANCE = 1e-4
@@ -36,7 +40,8 @@ def off_policy_sums(
   """Sums statistics over a batch's steps, with gradients stopped.
 
   Args:
-    log_rhos: log pi(a_t|x_t)/mu(a_t|x_t), `[T, ...]`.
+    log_rhos: log pi(a_t|x_t)/mu(a_t|x_t), `[T, ...]`; it and the mask broadcast
+      over several value heads.
     mask: bool `[T, ...]`, True for the steps to count.
     vs: the value targets v_t, `[T, ...]`.
     values: V(x_t), `[T, ...]`.
@@ -46,6 +51,10 @@ def off_policy_sums(
   Returns:
     Scalar sums by name, and `log_rho_histogram`, `[number of edges + 1]`.
   """
+  # With several value heads, a step counts once for each of them.
+  mask, log_rhos, vs, values = broadcasting.broadcast(
+    mask=mask, log_rhos=log_rhos, vs=vs, values=values
+  )
   log_rhos, vs, values = jax.lax.stop_gradient((log_rhos, vs, values))
   log_rhos = jnp.minimum(log_rhos, _MAX_LOG_RHO)
   rhos = jnp.exp(log_rhos)

@@ -2,10 +2,10 @@
 
 Section 4.2 of Espeholt et al. (2018).
 
-The functions of the three terms return one value per step, `[T, ...]`. Only
-`impala_loss` reduces. It sums over time and batch, as the authors' code does,
-because learning rate, entropy cost and the gradient clip of 40 are tuned for
-the sum.
+The functions of the three terms return one value per step, `[T, ...]`; their
+arguments broadcast as those of the targets do. Only `impala_loss` reduces. It
+sums over time and batch, as the authors' code does, because learning rate,
+entropy cost and the gradient clip of 40 are tuned for the sum.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vtrace import broadcasting
 from vtrace import corrections
 from vtrace import diagnostics
 
@@ -29,6 +30,9 @@ def policy_gradient_loss(log_probs: Array, advantages: Array) -> Array:
     log_probs: log pi(a_t|x_t), `[T, ...]`.
     advantages: A_t, `[T, ...]`.
   """
+  log_probs, advantages = broadcasting.broadcast(
+    log_probs=log_probs, advantages=advantages
+  )
   return -log_probs * jax.lax.stop_gradient(advantages)
 
 
@@ -37,11 +41,13 @@ def baseline_loss(vs: Array, values: Array) -> Array:
 
   No gradient flows through the targets `vs`.
   """
+  vs, values = broadcasting.broadcast(vs=vs, values=values)
   return 0.5 * jnp.square(jax.lax.stop_gradient(vs) - values)
 
 
 def entropy_loss(entropy: Array, mask: Array) -> Array:
   """Returns minus the entropy per step, zero where `mask` is False."""
+  entropy, mask = broadcasting.broadcast(entropy=entropy, mask=mask)
   return jnp.where(mask, -entropy, 0.0)
 
 
@@ -68,7 +74,9 @@ def impala_loss(
     loss = sum(pg + baseline_cost * baseline + entropy_cost * entropy)
 
   The arguments are log-probabilities instead of logits, so the loss works for
-  any action space.
+  any action space. With several value heads, the arguments of the policy are
+  `[T, B, 1]` and the values `[T, B, C]`: the policy and the baseline losses are
+  summed over the heads, and the entropy counts once.
 
   Args:
     behaviour_log_probs: log mu(a_t|x_t), `[T, ...]`.
@@ -97,10 +105,14 @@ def impala_loss(
     with the sums of `diagnostics.off_policy_sums` under 'off_policy'.
 
   Raises:
-    AssertionError: if the shapes do not agree.
+    AssertionError: if the shapes do not agree or T is 0. Rewards, discounts and
+      values broadcast as in `targets.from_importance_weights`.
   """
+  behaviour_log_probs, target_log_probs, entropy, mask = map(
+    jnp.asarray, (behaviour_log_probs, target_log_probs, entropy, mask)
+  )
   chex.assert_equal_shape(
-    [behaviour_log_probs, target_log_probs, entropy, values, rewards, mask]
+    [behaviour_log_probs, target_log_probs, entropy, mask]
   )
   # Actions that were ignored or have pi(a_t|x_t) = 0 get weight 0. Their
   # log-probability is replaced, because 0 * -inf is NaN, also in gradients.

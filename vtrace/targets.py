@@ -4,14 +4,17 @@ Espeholt et al. (2018), "IMPALA: Scalable Distributed Deep-RL with Importance
 Weighted Actor-Learner Architectures", section 4 and appendix A.
 
 All arrays are time-major: the leading axis is time, all other axes are free.
-`[T]`, `[T, B]` and `[T, B, C]` all work without vmap.
+`[T]`, `[T, B]` and `[T, B, C]` all work without vmap. One weight or discount
+`[T, B, 1]` may belong to several value heads `[T, B, C]`, and numbers and lists
+are arrays too; see `broadcasting`.
 """
 
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+
+from vtrace import broadcasting
 
 Array = jax.Array
 
@@ -50,6 +53,8 @@ def from_importance_weights(
 
   At the last step both V(x_{s+1}) and v_{s+1} are `bootstrap_value`.
 
+  Arrays of one rank broadcast over all axes but time, and so do scalars.
+
   Args:
     log_rhos: log w_t, `[T, ...]`. If log w_t = -inf, the weight is zero: then
       delta_t, the trace through step t and pg_advantage_t are exactly 0, and
@@ -63,8 +68,8 @@ def from_importance_weights(
     bootstrap_value: V(x_T), `[...]`.
     clip_rho_threshold: rho_bar. It determines which value function is learned
       (equation 3). The theory assumes rho_bar >= c_bar. None: no clipping.
-    clip_c_threshold: c_bar. It affects only the speed of convergence. None: no
-      clipping.
+    clip_c_threshold: c_bar. It affects only the speed of convergence. At 0 the
+      targets are one-step ones. None: no clipping.
     clip_pg_rho_threshold: pg_rho_bar, which clips the weights of the
       advantages. None: no clipping.
     lambda_: factor of every c_t; mixes n-step targets (remark 2).
@@ -73,17 +78,23 @@ def from_importance_weights(
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
 
   Raises:
-    AssertionError: if the shapes do not agree.
+    AssertionError: if the shapes do not agree or T is 0.
   """
+  # Before the exponential: then one weight for several value heads gives the
+  # bits that a copy of it for each head gives.
+  log_rhos, *arrays = broadcasting.broadcast_with_bootstrap(
+    log_rhos=log_rhos,
+    discounts=discounts,
+    rewards=rewards,
+    values=values,
+    bootstrap_value=bootstrap_value,
+  )
   weights = jnp.exp(log_rhos)
   return from_weights(
     clip(weights, clip_rho_threshold),
     lambda_ * clip(weights, clip_c_threshold),
     clip(weights, clip_pg_rho_threshold),
-    discounts,
-    rewards,
-    values,
-    bootstrap_value,
+    *arrays,
   )
 
 
@@ -113,14 +124,19 @@ def from_weights(
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
 
   Raises:
-    AssertionError: if the shapes do not agree.
+    AssertionError: if the shapes do not agree or T is 0.
   """
-  bootstrap_value = jnp.asarray(bootstrap_value)
-  chex.assert_equal_shape([rhos, cs, pg_rhos, discounts, rewards, values])
-  chex.assert_shape(bootstrap_value, jnp.shape(values)[1:])
   rhos, cs, pg_rhos, discounts, rewards, values, bootstrap_value = (
     jax.lax.stop_gradient(
-      (rhos, cs, pg_rhos, discounts, rewards, values, bootstrap_value)
+      broadcasting.broadcast_with_bootstrap(
+        rhos=rhos,
+        cs=cs,
+        pg_rhos=pg_rhos,
+        discounts=discounts,
+        rewards=rewards,
+        values=values,
+        bootstrap_value=bootstrap_value,
+      )
     )
   )
   next_values = _shift(values, bootstrap_value)
@@ -170,12 +186,13 @@ def from_logits(
     `VTraceReturns`, each field `[T, ...]`, gradients stopped.
 
   Raises:
-    AssertionError: if the shapes do not agree.
+    AssertionError: if the shapes do not agree or T is 0.
   """
-  chex.assert_equal_shape([behaviour_policy_logits, target_policy_logits])
   behaviour, target = jax.lax.stop_gradient(
-    (behaviour_policy_logits, target_policy_logits)
+    (jnp.asarray(behaviour_policy_logits), jnp.asarray(target_policy_logits))
   )
+  actions = jnp.asarray(actions)
+  broadcasting.check_logits(behaviour, target, actions)
   log_mu = _log_prob(behaviour, actions)
   log_pi = _log_prob(target, actions)
   # An action with pi(a_t|x_t) = 0 gets weight 0. If mu(a_t|x_t) is 0 as well,
