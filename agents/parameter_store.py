@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from agents import polling
+from agents import waiting
 
 Versions = tuple[tuple[int, Any], ...]  # (version, params), oldest first.
 
@@ -14,13 +14,15 @@ class ParameterStore:
 
   The store has one writer and many readers. The writer replaces the tuple of
   all versions and never changes it in place. So readers need no lock and always
-  get a version together with its own parameters.
+  get a version together with its own parameters. A reader that waits for a
+  version sleeps at a gate of its own until the next one is published.
   """
 
   def __init__(self, older: int = 0):
     """Initializes an empty store for the newest and `older` older versions."""
     self._length = older + 1
     self._versions: Versions = ()
+    self._gates: set[waiting.Gate] = set()  # Of the readers that wait.
     self._closed = False
 
   def publish(self, version: int, params: Any) -> None:
@@ -31,6 +33,7 @@ class ParameterStore:
     """
     newest = version, jax.block_until_ready(params)
     self._versions = (*self._versions, newest)[-self._length :]
+    self._open_gates()
 
   @property
   def versions(self) -> Versions:
@@ -56,19 +59,30 @@ class ParameterStore:
 
     Raises:
       RuntimeError: if the version is no longer stored.
-      polling.Timeout: if the version was not published in time.
+      waiting.Timeout: if the version was not published in time.
     """
-    found = polling.wait(
-      lambda: self._find(version),
-      lambda: self._closed,
-      timeout_seconds=timeout_seconds,
-      what=f'An actor waited for the parameters of update {version}',
-    )
+    gate = waiting.Gate()
+    self._gates.add(gate)
+    try:
+      found = waiting.wait(
+        lambda: self._find(version),
+        lambda: self._closed,
+        gate,
+        timeout_seconds=timeout_seconds,
+        what=f'An actor waited for the parameters of update {version}',
+      )
+    finally:
+      self._gates.remove(gate)
     return found and found[0]
 
   def close(self) -> None:
     """Ends all waits: from now on `wait_for` returns None."""
     self._closed = True
+    self._open_gates()
+
+  def _open_gates(self) -> None:
+    for gate in tuple(self._gates):  # Other readers come and go meanwhile.
+      gate.open()
 
   def _find(self, version: int) -> tuple[bool, Any]:
     versions = self._versions

@@ -3,6 +3,10 @@
 Every ring has one writer and one reader. It needs no lock, because each of its
 two counters is changed by one thread only: the writer fills a slot before it
 advances its counter, and the reader empties a slot before it advances its own.
+The other thread must see both changes in this order. CPython sees to that, by
+the GIL or, in its free-threaded build, by locks of lists and attributes; the
+language does not promise it. Only a thread that has to wait sleeps, at one of
+the ring's two gates.
 
 The learner reads the rings round-robin. The order is therefore deterministic,
 all actors have equal weight, however long their episodes are, and the policy
@@ -11,13 +15,18 @@ lag is bounded.
 
 from typing import Any
 
-from agents import polling
+from agents import waiting
 
 
 class Ring:
-  """A bounded queue for one writer thread and one reader thread."""
+  """A bounded queue for one writer thread and one reader thread.
+
+  Neither `try_put` nor `try_get` waits. The writer may wait at `emptied`, the
+  reader at `filled`; each is opened after the other thread's change.
+  """
 
   def __init__(self, capacity: int):
+    self.filled, self.emptied = waiting.Gate(), waiting.Gate()
     self._slots: list[Any] = [None] * capacity
     self._written = 0  # Advanced only by the writer.
     self._read = 0  # Advanced only by the reader.
@@ -31,6 +40,7 @@ class Ring:
       return False
     self._slots[self._written % len(self._slots)] = item
     self._written += 1
+    self.filled.open()
     return True
 
   def try_get(self) -> tuple[bool, Any]:
@@ -40,6 +50,7 @@ class Ring:
     slot = self._read % len(self._slots)
     item, self._slots[slot] = self._slots[slot], None
     self._read += 1
+    self.emptied.open()
     return True, item
 
 
@@ -73,12 +84,13 @@ class TrajectoryQueue:
     Returns False if the queue is closed.
 
     Raises:
-      polling.Timeout: if no slot became free in time.
+      waiting.Timeout: if no slot became free in time.
     """
     ring = self._rings[actor_id]
-    put = polling.wait(
+    put = waiting.wait(
       lambda: (ring.try_put(item), True),
       lambda: self._closed,
+      ring.emptied,
       # The learner must time out first: its message names the slow actor.
       timeout_seconds=2 * self._timeout_seconds,
       what=f'Actor {actor_id} waited for the learner',
@@ -90,13 +102,14 @@ class TrajectoryQueue:
 
     Raises:
       RuntimeError: if any actor failed; its exception is the cause.
-      polling.Timeout: if the next actor put no item in time, or if an actor
+      waiting.Timeout: if the next actor put no item in time, or if an actor
         failed with a Timeout.
     """
     ring = self._rings[self._turn]
-    taken = polling.wait(
+    taken = waiting.wait(
       ring.try_get,
       lambda: self._closed,
+      ring.filled,
       timeout_seconds=self._timeout_seconds,
       what=f'The learner waited for actor {self._turn}',
     )
@@ -109,17 +122,23 @@ class TrajectoryQueue:
   def raise_if_failed(self) -> None:
     """Raises a RuntimeError from an actor's exception, if an actor failed.
 
-    If the exception is a `polling.Timeout`, raises a `polling.Timeout` instead.
+    If the exception is a `waiting.Timeout`, raises a `waiting.Timeout` instead.
     """
     if self._error is not None:
       actor_id, error = self._error
-      if isinstance(error, polling.Timeout):
-        raise polling.Timeout(str(error)) from error
+      if isinstance(error, waiting.Timeout):
+        raise waiting.Timeout(str(error)) from error
       raise RuntimeError(f'Actor {actor_id} failed: {error!r}') from error
 
   def close(self) -> None:
-    """Ends all waits: from now on `put` returns False and `get` None."""
+    """Ends all waits: from now on `put` returns False and `get` None.
+
+    A signal handler may call it at any moment.
+    """
     self._closed = True
+    for ring in self._rings:
+      ring.filled.open()
+      ring.emptied.open()
 
   def fail(self, actor_id: int, error: BaseException) -> None:
     """Closes the queue because an actor failed; `get` raises from its error."""

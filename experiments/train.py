@@ -18,8 +18,8 @@ import jax
 
 from agents import learner
 from agents import loss_interface
-from agents import polling
 from agents import replay
+from agents import waiting
 from experiments import cli
 from experiments import config as config_lib
 from experiments.debugging import flight_recorder
@@ -229,7 +229,7 @@ def main() -> None:
     _fail(f'Diverged: {error}')
   except loss_interface.LossError as error:
     _fail(f'--loss: {error}', status=2)
-  except polling.Timeout as error:
+  except waiting.Timeout as error:
     _fail(f'Stuck: {error} See --timeout_seconds.')
   except checkpoint.CheckpointError as error:
     _fail(str(error))

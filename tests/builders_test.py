@@ -13,8 +13,8 @@ import pytest
 
 from agents import agent as agent_lib
 from agents import parameter_store
-from agents import polling
 from agents import trajectory
+from agents import waiting
 from agents.networks import frame_stack
 from envs import catch
 from experiments import config as config_lib
@@ -161,7 +161,7 @@ def test_putting_into_a_full_queue_times_out():
   for actor_id in range(3):
     for number in range(5):
       assert queue.put(actor_id, number)
-    with pytest.raises(polling.Timeout):
+    with pytest.raises(waiting.Timeout):
       queue.put(actor_id, 5)
 
 

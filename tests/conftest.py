@@ -8,6 +8,8 @@ import atexit
 import os
 import shutil
 import tempfile
+import threading
+import time
 
 import pytest
 
@@ -29,3 +31,28 @@ def one_device(monkeypatch):
   from tests import running  # Imports jax.
 
   running.see_one_device(monkeypatch)
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+  """Knows which threads have come to a gate to sleep there."""
+  from agents import waiting
+
+  wait, arrived = waiting.Gate.wait, {}
+
+  def recorded(gate, seconds):
+    arrived[threading.current_thread()] = True
+    wait(gate, seconds)
+
+  class Sleeping:
+    """The threads that have come to a gate."""
+
+    def wait_for_threads(self, number):
+      """Waits until so many threads have come to a gate."""
+      deadline = time.monotonic() + 60
+      while len(arrived) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+  monkeypatch.setattr(waiting.Gate, 'wait', recorded)
+  return Sleeping()

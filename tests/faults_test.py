@@ -9,7 +9,7 @@ import time
 import jax
 import pytest
 
-from agents import polling
+from agents import waiting
 from envs import catch
 from experiments import train
 from experiments.plotting import pages
@@ -200,7 +200,7 @@ def test_a_run_whose_environment_hangs_times_out_and_resumes(
   def hang():
     released.wait(300)
 
-  with pytest.raises(polling.Timeout, match='learner.*actor 0'):
+  with pytest.raises(waiting.Timeout, match='learner.*actor 0'):
     train_with(
       monkeypatch,
       tmp_path / 'faulty',
@@ -221,7 +221,7 @@ def test_a_timeout_names_the_actor_that_hangs(monkeypatch):
     setup = running.make_setup(envs, agent, lag=lag, timeout_seconds=5.0)
     with (
       pipeline.running(setup) as steps,
-      pytest.raises(polling.Timeout, match='learner.*actor 1'),
+      pytest.raises(waiting.Timeout, match='learner.*actor 1'),
     ):
       for _ in steps:
         pass

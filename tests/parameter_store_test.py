@@ -1,12 +1,13 @@
 """The parameter store: versions and parameters always match."""
 
+from concurrent import futures
 import threading
 
 import numpy as np
 import pytest
 
 from agents import parameter_store
-from agents import polling
+from agents import waiting
 
 
 def test_an_empty_store_raises_runtime_error():
@@ -87,7 +88,42 @@ def test_wait_for_blocks_until_the_version_is_published():
 
 def test_wait_for_ends_at_its_timeout_or_when_the_store_is_closed():
   store = parameter_store.ParameterStore()
-  with pytest.raises(polling.Timeout, match='update 3.*0.05'):
+  with pytest.raises(waiting.Timeout, match='update 3.*0.05'):
     store.wait_for(3, timeout_seconds=0.05)
   store.close()
   assert store.wait_for(3, timeout_seconds=20) is None
+
+
+def test_publishing_and_closing_wake_every_waiting_reader(sleeping):
+  store = parameter_store.ParameterStore(older=9)
+  with futures.ThreadPoolExecutor(4) as threads:
+    found = [
+      threads.submit(store.wait_for, version, timeout_seconds=600)
+      for version in (1, 1, 2, 7)
+    ]
+    sleeping.wait_for_threads(4)
+    for version in range(4):
+      store.publish(version, np.int64(10 * version))
+    results = [future.result(60) for future in found[:3]]
+    assert results == [(1, 10), (1, 10), (2, 20)]
+    store.close()
+    assert found[3].result(60) is None
+  assert not store._gates  # Nothing of the readers stays.
+
+
+def test_a_reader_sleeps_until_parameters_are_published(sleeping, monkeypatch):
+  store, tries = parameter_store.ParameterStore(), []
+  find = store._find
+
+  def counted(version):
+    tries.append(version)
+    return find(version)
+
+  monkeypatch.setattr(store, '_find', counted)
+  with futures.ThreadPoolExecutor(1) as threads:
+    found = threads.submit(store.wait_for, 5, timeout_seconds=600)
+    sleeping.wait_for_threads(1)
+    assert tries == [5]
+    store.publish(5, np.int64(50))
+    assert found.result(60) == (5, 50)
+  assert tries == [5, 5]

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from agents import polling
+from agents import waiting
 from experiments import cli
 from experiments import config as config_lib
 from experiments import train
@@ -181,7 +181,7 @@ def test_an_unwritable_log_directory_is_rejected(tmp_path):
 
 def test_a_timeout_exits_with_status_1_and_names_its_flag(monkeypatch, capsys):
   def time_out(config):
-    raise polling.Timeout('Actor 0 waited.')
+    raise waiting.Timeout('Actor 0 waited.')
 
   monkeypatch.setattr(train, 'train', time_out)
   monkeypatch.setattr(cli, 'config_from_flags', lambda: None)

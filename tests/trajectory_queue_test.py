@@ -1,14 +1,15 @@
 """Tests of the lock-free trajectory queue, with real threads."""
 
+import collections
+from concurrent import futures
 import gc
 import threading
-import time
 import weakref
 
 import pytest
 
-from agents import polling
 from agents import trajectory_queue
+from agents import waiting
 
 
 def test_a_ring_is_first_in_first_out_and_bounded():
@@ -66,34 +67,26 @@ def test_a_full_ring_makes_its_actor_wait():
   assert not second.is_alive() and queue.get() == 'b'
 
 
-def test_closing_ends_every_wait(monkeypatch):
-  waiting, sleep = set(), time.sleep
-
-  def recorded_sleep(seconds):
-    waiting.add(threading.current_thread())
-    sleep(seconds)
-
-  monkeypatch.setattr(polling.time, 'sleep', recorded_sleep)
-  queue = trajectory_queue.TrajectoryQueue(2, 1, timeout_seconds=60)
-  queue.put(1, 'fills ring 1')
-  results = {}
-
-  def run(name, call):
-    results[name] = call()
-
-  threads = [
-    threading.Thread(target=run, args=('put', lambda: queue.put(1, 'late'))),
-    threading.Thread(target=run, args=('get', queue.get)),
-  ]
-  for thread in threads:
-    thread.start()
-  deadline = time.monotonic() + 60
-  while not waiting.issuperset(threads) and time.monotonic() < deadline:
-    sleep(0.001)
-  queue.close()
-  for thread in threads:
-    thread.join(20)
-  assert results == {'put': False, 'get': None}
+@pytest.mark.parametrize('end', ('close', 'fail'))
+def test_closing_and_failing_wake_every_waiting_thread(sleeping, end):
+  queue = trajectory_queue.TrajectoryQueue(3, 1, timeout_seconds=600)
+  for actor in (1, 2):
+    queue.put(actor, 'fills the ring')
+  calls = {
+    'put 1': lambda: queue.put(1, 'late'),
+    'put 2': lambda: queue.put(2, 'late'),
+    'get': queue.get,
+  }
+  with futures.ThreadPoolExecutor(3) as threads:
+    results = {name: threads.submit(call) for name, call in calls.items()}
+    sleeping.wait_for_threads(3)
+    queue.close() if end == 'close' else queue.fail(1, ValueError('broken'))
+    assert not results['put 1'].result(60) and not results['put 2'].result(60)
+    if end == 'close':
+      assert results['get'].result(60) is None
+    else:
+      with pytest.raises(RuntimeError, match='Actor 1.*broken'):
+        results['get'].result(60)
 
 
 def test_the_error_of_an_actor_is_raised_in_the_reader():
@@ -107,26 +100,66 @@ def test_the_error_of_an_actor_is_raised_in_the_reader():
 
 def test_every_wait_has_a_deadline():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=0.05)
-  with pytest.raises(polling.Timeout, match='actor 0'):
+  with pytest.raises(waiting.Timeout, match='actor 0'):
     queue.get()
   queue.put(0, 'a')
-  with pytest.raises(polling.Timeout, match='Actor 0'):
+  with pytest.raises(waiting.Timeout, match='Actor 0'):
     queue.put(0, 'b')
 
 
-def test_a_long_wait_polls_less_and_less_often_within_bounds(monkeypatch):
-  naps = []
-  monkeypatch.setattr(polling.time, 'monotonic', lambda: sum(naps))
-  monkeypatch.setattr(polling.time, 'sleep', naps.append)
-  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=2)
-  with pytest.raises(polling.Timeout):
+@pytest.mark.parametrize('side', ('reader', 'writer'))
+def test_a_waiting_thread_sleeps_until_its_ring_changes(
+  sleeping, monkeypatch, side
+):
+  """Other actors' items do not wake it, and it tries once when woken."""
+  tries = collections.Counter()
+
+  def counted(name):
+    original = getattr(trajectory_queue.Ring, name)
+
+    def attempt(ring, *args):
+      tries[threading.current_thread()] += 1
+      return original(ring, *args)
+
+    monkeypatch.setattr(trajectory_queue.Ring, name, attempt)
+
+  counted('try_put')
+  counted('try_get')
+  queue = trajectory_queue.TrajectoryQueue(2, 50, timeout_seconds=600)
+  if side == 'writer':
+    for i in range(50):
+      queue.put(0, i)
+  call = queue.get if side == 'reader' else lambda: queue.put(0, 50)
+  thread = threading.Thread(target=call)
+  thread.start()
+  sleeping.wait_for_threads(1)
+  for i in range(50):
+    queue.put(1, i)
+  assert tries[thread] == 1
+  queue.put(0, 'news') if side == 'reader' else queue.get()
+  thread.join(60)
+  assert not thread.is_alive() and tries[thread] == 2
+
+
+def test_a_deadline_counts_from_the_start_of_a_wait(monkeypatch):
+  """Being woken for nothing does not move the deadline."""
+  now, naps = [0.0], []
+
+  def nap(gate, seconds):
+    del gate
+    naps.append(seconds)
+    now[0] += min(seconds, 30.0)  # Woken for nothing every 30 seconds.
+
+  monkeypatch.setattr(waiting.time, 'monotonic', lambda: now[0])
+  monkeypatch.setattr(waiting.Gate, 'wait', nap)
+  queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=100)
+  with pytest.raises(waiting.Timeout, match='actor 0 for 100 seconds'):
     queue.get()
-  assert naps == sorted(naps)
-  assert 0 < naps[0] < naps[-1] < 0.02
+  assert naps == [100, 70, 40, 10]
 
 
 def test_the_timeout_of_an_actor_is_raised_as_a_timeout():
   queue = trajectory_queue.TrajectoryQueue(1, capacity=1, timeout_seconds=20)
-  queue.fail(0, polling.Timeout('Actor 0 waited.'))
-  with pytest.raises(polling.Timeout, match='Actor 0 waited'):
+  queue.fail(0, waiting.Timeout('Actor 0 waited.'))
+  with pytest.raises(waiting.Timeout, match='Actor 0 waited'):
     queue.get()

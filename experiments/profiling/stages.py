@@ -35,7 +35,7 @@ WHOLE = 'whole'
 # After this time the next measurement starts even if actors are still active.
 _IDLE_TIMEOUT_SECONDS = 30.0
 _IDLE_POLL_SECONDS = 0.1
-_IDLE_CPU_SHARE = 0.2  # Of one core: waiting threads poll.
+_IDLE_CPU_SHARE = 0.2  # Of one core: sleeping threads use none.
 
 
 class Reading(NamedTuple):
@@ -137,7 +137,7 @@ def timing_training(setup: setup_lib.Setup) -> Iterator[Measure]:
 
 
 def _wait_until_idle() -> None:
-  """Waits until the actors have filled their rings and only poll for space."""
+  """Waits until the actors have filled their rings and sleep."""
   deadline = time.perf_counter() + _IDLE_TIMEOUT_SECONDS
   while time.perf_counter() < deadline:
     before = time.process_time()
