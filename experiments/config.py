@@ -273,6 +273,13 @@ class Config:
     resumable=True,
     bounds=_NON_NEGATIVE,
   )
+  keep_checkpoints: int = _field(
+    0,
+    'Keeps, besides the last three, the first checkpoint of the run and every '
+    'n-th one after it; 0: only the last three. Not from the paper.',
+    resumable=True,
+    bounds=(0, 2**53),
+  )
   debug_nans: bool = _field(
     False,
     'Stops the run at the operation that produces a NaN (jax_debug_nans). '

@@ -123,6 +123,7 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
         run,
         config.checkpoint_seconds,
         functools.partial(run_state.pack, replay_buffer=setup.replay_buffer),
+        config.keep_checkpoints,
       )
     ) as keeper,
     _plots_on_exit(logdir),

@@ -35,7 +35,7 @@ def make_tree(count=3):
 def save(directory, *counts, keep=3):
   writer = checkpoint.Writer(directory, keep)
   for count in counts:
-    writer.save(count, make_tree(count))
+    writer.save(count, lambda count=count: make_tree(count))
   writer.close()
   return directory
 
@@ -78,7 +78,7 @@ def test_the_newest_three_checkpoints_are_kept(tmp_path):
 def test_an_existing_step_is_not_overwritten(tmp_path):
   save(tmp_path, 1)
   writer = checkpoint.Writer(tmp_path)
-  writer.save(1, make_tree(9))
+  writer.save(1, lambda: make_tree(9))
   writer.close()
   assert checkpoint.read(tmp_path, 1)['count'] == 1
 
@@ -150,10 +150,10 @@ def test_a_full_disk_raises_and_keeps_the_previous_checkpoint(
   tmp_path, small_disk
 ):
   writer = checkpoint.Writer(tmp_path)
-  writer.save(1, make_tree(1))
+  writer.save(1, lambda: make_tree(1))
   noise = np.random.default_rng(0).random(10**5)  # Does not compress.
   with pytest.raises(checkpoint.CheckpointError, match='Cannot write'):
-    writer.save(2, {'noise': noise})
+    writer.save(2, lambda: {"noise": noise})
     writer.close()
   assert checkpoint.read_newest(tmp_path)[0] == 1
 

@@ -25,7 +25,7 @@ def make_run(num_updates, size=3):
 
 def make_keeper(directory, seconds):
   return checkpointing.Keeper(
-    directory, make_run(0), seconds, pack=lambda run: run
+    directory, make_run(0), seconds, pack=lambda run: lambda: run
   )
 
 

@@ -5,88 +5,124 @@ checksum of all arrays. Reading therefore needs no template, and a truncated or
 modified file is detected. `unflatten` restores the structure of a template.
 """
 
+from collections.abc import Callable
 import hashlib
 import pathlib
-import textwrap
+import threading
 from typing import Any
 
 from absl import logging
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
-Flat = dict[str, np.ndarray]
+from experiments.training import orbax_files
+
+Flat = orbax_files.Flat
 
 _CHECKSUM = 'sha256'
+_EMPTY = 'empty_arrays'  # The names of arrays without elements, as bytes.
 
 
 class CheckpointError(Exception):
   """A checkpoint cannot be written or read; the message gives the cause."""
 
 
-class Writer:
-  """Writes checkpoints in the background and keeps the newest `keep`."""
+class DamagedError(CheckpointError):
+  """The files of a checkpoint are incomplete or changed."""
 
-  def __init__(self, directory: pathlib.Path, keep: int = 3):
+
+class Writer:
+  """Writes checkpoints in a background thread, one at a time.
+
+  Keeps the newest `keep` checkpoints. With `keep_every=n` also keeps the first
+  checkpoint of the run and every n-th after it, forever.
+
+  Orbax's own background threads are not used: after an error they wait for
+  minutes, and the interpreter waits for them.
+  """
+
+  def __init__(
+    self, directory: pathlib.Path, keep: int = 3, keep_every: int = 0
+  ):
     """Initializes the writer; the first save removes incomplete checkpoints."""
-    self._manager = ocp.CheckpointManager(
-      directory.absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, cleanup_tmp_directories=True
-      ),
-    )
-    self._unchecked = False  # Whether errors of a save are still to check.
+    self._directory = directory.absolute()
+    self._keep, self._keep_every = keep, keep_every
+    self._thread: threading.Thread | None = None  # Until its errors are checked.
+    self._error: Exception | None = None  # Of the thread.
+    self._is_clean = False
 
   @property
   def busy(self) -> bool:
     """Whether a checkpoint is being written; another one would have to wait."""
-    return self._manager.is_saving_in_progress()
+    return self._thread is not None and self._thread.is_alive()
 
   def has(self, step: int) -> bool:
     """Returns whether there is a checkpoint of `step`."""
-    return step in self._manager.all_steps()
+    return step in steps(self._directory)
 
-  def save(self, step: int, tree: Any) -> None:
-    """Starts writing `tree` as the checkpoint of `step`.
+  def save(self, step: int, make_tree: Callable[[], Any]) -> None:
+    """Starts writing the result of `make_tree` as the checkpoint of `step`.
 
-    The tree is copied before this method returns. An existing checkpoint of
-    `step` is not overwritten.
+    `make_tree` is called in the writer's thread and its leaves are not copied:
+    nobody may change them. An existing checkpoint of `step` is not overwritten.
 
     Raises:
-      CheckpointError: if this or the previous checkpoint cannot be written.
+      CheckpointError: if the previous checkpoint could not be written.
     """
+    self.wait()
     if not self.has(step):
-      flat = flatten(tree)
-      flat[_CHECKSUM] = _checksum(flat)
-      self._try(self._manager.save, step, args=ocp.args.StandardSave(flat))
-      self._unchecked = True
+      # A daemon: the process can end although the disk hangs.
+      self._thread = threading.Thread(
+        target=self._run, args=(step, make_tree), name='checkpoint', daemon=True
+      )
+      self._thread.start()
 
   def check(self) -> None:
     """Raises a CheckpointError if a write in the background has failed."""
-    if self._unchecked and not self.busy:
+    if not self.busy:
       self.wait()
 
   def wait(self) -> None:
     """Waits until all is written; raises a CheckpointError on failure."""
-    # Orbax's own check for errors misses those of its last thread.
-    self._unchecked = False
-    self._try(self._manager.wait_until_finished)
+    if self._thread is not None:
+      self._thread.join()
+    self._thread, error, self._error = None, self._error, None
+    if error is not None:
+      raise CheckpointError(
+        f'Cannot write a checkpoint to {self._directory}; existing ones are '
+        f'kept. Cause: {orbax_files.reason(error)}.'
+      ) from error
 
   def close(self) -> None:
-    """Waits as `wait` does, then stops the writer's threads."""
-    try:
-      self.wait()
-    finally:
-      self._manager.close()
+    """Waits as `wait` does."""
+    self.wait()
 
-  def _try(self, call: Any, *args: Any, **kwargs: Any) -> None:
+  def _run(self, step: int, make_tree: Callable[[], Any]) -> None:
     try:
-      call(*args, **kwargs)
+      self._write(step, make_tree)
     except Exception as error:  # Orbax raises many types.
-      reason = ' '.join(str(error).split())
-      raise CheckpointError(
-        f'Cannot write a checkpoint; existing ones are kept. Cause: {reason}'
-      ) from error
+      self._error = error
+
+  def _write(self, step: int, make_tree: Callable[[], Any]) -> None:
+    self._directory.mkdir(parents=True, exist_ok=True)
+    if not self._is_clean:
+      orbax_files.remove_incomplete(self._directory)
+      self._is_clean = True
+    contents = _contents(make_tree())
+    orbax_files.write(self._directory, step, contents, self._notes())
+    for old in steps(self._directory)[: -self._keep]:
+      if not orbax_files.read_notes(self._directory, old).get('is_kept'):
+        orbax_files.remove(self._directory, old)
+
+  def _notes(self) -> dict[str, Any]:
+    """Returns the number of the next checkpoint, and whether to keep it."""
+    existing = steps(self._directory)
+    number = 0
+    if existing:
+      last = orbax_files.read_notes(self._directory, existing[-1])
+      number = last.get('number', 0) + 1
+    is_kept = self._keep_every > 0 and number % self._keep_every == 0
+    return {'number': number, 'is_kept': is_kept}
 
 
 def flatten(tree: Any) -> Flat:
@@ -94,26 +130,27 @@ def flatten(tree: Any) -> Flat:
 
   Leaves without elements are omitted, because Orbax does not accept them.
   """
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  raw = {_name(path): _raw(leaf) for path, leaf in leaves}
-  flat = {name: np.asarray(x) for name, x in jax.device_get(raw).items()}
-  return {name: x for name, x in flat.items() if x.size}
+  return {name: x for name, x in _on_host(tree).items() if x.size}
 
 
 def unflatten(flat: Flat, template: Any, prefix: str = '') -> Any:
   """Returns the arrays below `prefix` in the structure of `template`.
 
   An axis of length 0 in the template matches any length. Python numbers and
-  PRNG keys of the template are restored as such.
+  PRNG keys of the template are restored as such. An array that was empty when
+  it was saved is restored as that of the template.
 
   Raises:
     CheckpointError: if an array is missing or has another shape.
   """
 
+  empty = _names(flat[_EMPTY]) if _EMPTY in flat else None
+
   def find(path, leaf):
     shape = np.shape(_raw(leaf))
     name = '/'.join(filter(None, (prefix, _name(path))))
-    found = flat.get(name, leaf if 0 in shape else None)
+    may_be_absent = 0 in shape and (empty is None or name in empty)
+    found = flat.get(name, leaf if may_be_absent else None)
     if found is None or not _fits(found.shape, shape):
       got = 'is missing' if found is None else f'has shape {found.shape}'
       raise CheckpointError(f'{name} {got}; expected shape {shape}.')
@@ -147,18 +184,23 @@ def read(directory: pathlib.Path, step: int) -> Flat:
   """Reads the checkpoint of `step`.
 
   Raises:
-    CheckpointError: if it is damaged.
+    DamagedError: if its files are incomplete or changed.
+    CheckpointError: if it cannot be read for another reason.
   """
-  path = directory.absolute() / str(step) / 'default'
+  path = directory.absolute() / str(step) / orbax_files.ITEM
   try:
-    with ocp.StandardCheckpointer() as checkpointer:
-      flat = dict(checkpointer.restore(path))
-  except Exception as error:  # Orbax raises many types for damaged files.
-    reason = textwrap.shorten(str(error), 80) or repr(error)
-    raise CheckpointError(f'{path} cannot be read ({reason}).') from error
+    flat = orbax_files.read(directory, step)
+  except Exception as error:  # Orbax raises many types.
+    reason = orbax_files.reason(error)
+    if orbax_files.is_damage(error):
+      raise DamagedError(f'{path} cannot be read ({reason}).') from error
+    raise CheckpointError(
+      f'{path} cannot be read: {reason}. The checkpoint may be intact and is '
+      'left as it is.'
+    ) from error
   checksum = flat.pop(_CHECKSUM, np.zeros(0))
   if not np.array_equal(checksum, _checksum(flat)):
-    raise CheckpointError(f'{path} is damaged: its checksum does not match.')
+    raise DamagedError(f'{path} is damaged: its checksum does not match.')
   return flat
 
 
@@ -171,19 +213,40 @@ def read_newest(directory: pathlib.Path) -> tuple[int, Flat] | None:
     (step, arrays).
 
   Raises:
-    CheckpointError: if there are checkpoints and all are damaged.
+    CheckpointError: if there are checkpoints and all are damaged, or if one
+      cannot be read although it may be intact.
   """
   existing = steps(directory)
   for step in reversed(existing):
     try:
       return step, read(directory, step)
-    except CheckpointError as error:
+    except DamagedError as error:
       logging.error('DAMAGED CHECKPOINT: %s Trying the previous one.', error)
   if existing:
     raise CheckpointError(
       f'Every checkpoint in {directory} is damaged; none can be restored.'
     )
   return None
+
+
+def _on_host(tree: Any) -> Flat:
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  raw = {_name(path): _raw(leaf) for path, leaf in leaves}
+  return {name: np.asarray(x) for name, x in jax.device_get(raw).items()}
+
+
+def _contents(tree: Any) -> Flat:
+  """Returns what a checkpoint of `tree` contains."""
+  leaves = _on_host(tree)
+  flat = {name: x for name, x in leaves.items() if x.size}
+  # Otherwise nobody could tell an empty array from one that is missing.
+  empty = '\n'.join(['', *sorted(leaves.keys() - flat.keys())])
+  flat[_EMPTY] = np.frombuffer(f'{empty}\n'.encode(), np.uint8)
+  return flat | {_CHECKSUM: _checksum(flat)}
+
+
+def _names(text: np.ndarray) -> list[str]:
+  return text.tobytes().decode().split('\n')
 
 
 def _name(path: Any) -> str:
@@ -211,5 +274,5 @@ def _checksum(flat: Flat) -> np.ndarray:
   for name in sorted(flat):
     x = np.ascontiguousarray(flat[name])
     digest.update(f'{name} {x.dtype.str} {np.shape(flat[name])}\n'.encode())
-    digest.update(x.tobytes())
+    digest.update(x.reshape(-1).view(np.uint8))  # Without a copy.
   return np.frombuffer(digest.digest(), np.uint8)

@@ -22,7 +22,8 @@ class Keeper:
     directory: pathlib.Path,
     run: run_state.RunState,
     seconds: float,
-    pack: Callable[[run_state.RunState], Any],
+    pack: Callable[[run_state.RunState], Callable[[], Any]],
+    keep_every: int = 0,
   ):
     """Initializes the keeper and waits until `run` is written.
 
@@ -30,11 +31,12 @@ class Keeper:
       directory: the directory of the checkpoints.
       run: the first run state to write.
       seconds: the interval between two checkpoints.
-      pack: converts a run state to the tree that is written, in the caller's
-        thread.
+      pack: takes what a run state consists of, in the caller's thread; the
+        result converts it to the tree that is written, in the writer's thread.
+      keep_every: if not 0, every n-th checkpoint is kept forever.
     """
     self._pack = pack
-    self._writer = checkpoint.Writer(directory)
+    self._writer = checkpoint.Writer(directory, keep_every=keep_every)
     self._seconds = seconds
     self._newest = run
     self._finish()
@@ -54,7 +56,6 @@ class Keeper:
     due = time.monotonic() - self._saved >= self._seconds
     if due and not self._writer.busy:
       self._save()
-      return_freed_memory()
 
   @contextlib.contextmanager
   def at_every_end(self) -> Iterator[None]:
@@ -87,8 +88,13 @@ class Keeper:
 
   def _save(self) -> None:
     self._saved = time.monotonic()
-    if not self._writer.has(self._newest.num_updates):
-      self._writer.save(self._newest.num_updates, self._pack(self._newest))
+    make_tree = self._pack(self._newest)
+
+    def make_with_free_memory():
+      return_freed_memory()
+      return make_tree()
+
+    self._writer.save(self._newest.num_updates, make_with_free_memory)
 
   def _finish(self) -> None:
     self._save()

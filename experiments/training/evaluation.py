@@ -110,7 +110,7 @@ def _evaluate(options: Options, parts: parts_lib.Parts) -> dict[str, Any]:
     record = {
       'env': config.env,
       'num_updates': num_updates,
-      'num_frames': int(flat['statistics/num_frames']),
+      'num_frames': checkpoint.unflatten(flat, 0, 'statistics/num_frames'),
       'num_episodes': options.num_episodes,
       'num_envs': env.num_envs,
       'greedy': options.greedy,

@@ -1,5 +1,6 @@
 """The state of a run, which a checkpoint stores with the replay buffer."""
 
+from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
@@ -70,11 +71,24 @@ def after(
 
 def pack(
   run: RunState, replay_buffer: replay.ReplayBuffer | None
-) -> dict[str, Any]:
-  """Returns the contents of a checkpoint of `run`, by name."""
+) -> Callable[[], dict[str, Any]]:
+  """Returns a function that makes the contents of a checkpoint, by name.
+
+  The function may be called later and in another thread. It holds references to
+  the run and to the contents of the replay buffer, which nobody changes.
+  """
   contents = replay_buffer.state(run.num_updates) if replay_buffer else ()
   # 'memory' is the name of the replay buffer in existing checkpoints.
-  return run._asdict() | {'memory': replay.pack(contents)}
+  return lambda: run._asdict() | {'memory': replay.pack(contents)}
+
+
+def saved_updates(flat: checkpoint.Flat) -> int:
+  """Returns the number of updates of a saved run.
+
+  Raises:
+    CheckpointError: if the arrays are not those of a run.
+  """
+  return checkpoint.unflatten(flat, 0, 'statistics/num_updates')
 
 
 def restore(
@@ -95,7 +109,7 @@ def restore(
   Raises:
     CheckpointError: if the arrays do not fit the templates.
   """
-  num_updates = int(flat['statistics/num_updates'])
+  num_updates = saved_updates(flat)
   params = template.train_state.params
   actors = tuple(
     state._replace(carry=carry if _has(flat, f'actors/{i}/carry') else None)

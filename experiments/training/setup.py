@@ -76,7 +76,7 @@ def make_setup(
   """
   validation.check_fields(config)
   parts = parts_lib.find(config, parts)
-  num_updates = int(saved['statistics/num_updates']) if saved else 0
+  num_updates = 0 if saved is None else run_state.saved_updates(saved)
   with contextlib.ExitStack() as stack:
     if envs is None:
       envs = builders.make_envs(config, num_updates, factory=parts.make_env)
@@ -143,7 +143,7 @@ def _resume_replay(
   """
   template = builders.zero_trajectory(config, agent, env)
   contents = run_state.restore_replayed(saved, template, device)
-  num_updates = int(saved['statistics/num_updates'])
+  num_updates = run_state.saved_updates(saved)
   if config.replay_fraction and num_updates and not contents:
     raise checkpoint.CheckpointError(
       f'The checkpoint of update {num_updates} holds no replay buffer.'
