@@ -1,6 +1,6 @@
 """The shared command-line entry point: parses flags into a Config.
 
-Invalid input prints one line and exits with status 2.
+Invalid input prints one line and exits with status 2, Ctrl-C with status 130.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from absl import flags
 from absl import logging
 
 from experiments import config as config_lib
+from experiments import process
 from experiments.records import config_json
 
 _DEFINE = {
@@ -72,7 +73,10 @@ def overrides_from_flags() -> dict[str, Any]:
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
-  """Parses flags and runs `main`; exits with status 2 on invalid input.
+  """Parses flags, runs `main` and ends the process.
+
+  The exit status is 2 on invalid input, 130 after Ctrl-C. Output that nobody
+  can receive does not end `main`.
 
   Args:
     main: called without arguments; a ConfigError that it raises is printed as
@@ -93,7 +97,33 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
   # JAX logs every missing backend at level INFO.
   logging.set_verbosity(logging.WARNING)
-  app.run(checked_main, flags_parser=_parse)
+  interrupted = process.raise_on_interrupt()
+  with process.tolerating_lost_output() as lost_output:
+    status = _status(lambda: app.run(checked_main, flags_parser=_parse))
+    if interrupted():
+      status = process.INTERRUPTED
+    if error := lost_output():
+      status = status or 1
+      print(f'Cannot write the output: {error.strerror}.', file=sys.stderr)
+    process.end(status)
+
+
+def _status(call: Callable[[], None]) -> int:
+  """Calls `call`, prints the error that it raises; returns the exit status."""
+  try:
+    call()
+    return 0
+  except KeyboardInterrupt:
+    print('Interrupted.', file=sys.stderr)
+    return process.INTERRUPTED
+  except SystemExit as error:
+    if error.code is None or isinstance(error.code, int):
+      return error.code or 0
+    print(error.code, file=sys.stderr)
+    return 1
+  except Exception:
+    sys.excepthook(*sys.exc_info())
+    return 1
 
 
 def _recorded(path: str | None) -> dict[str, Any] | None:

@@ -62,25 +62,31 @@ def train(
   Raises:
     ConfigError: if the configuration is invalid, before anything is written; or
       after the first update, if a resumed metrics.csv has other columns.
-    Stopped: after SIGINT or SIGTERM, once a checkpoint is written.
+    Stopped: after SIGINT, SIGTERM, SIGHUP or SIGUSR1, once a checkpoint is
+      written.
     NonFiniteError: after an update whose result is not finite.
     RuntimeError: if an actor failed.
     Timeout: if an actor or the learner waited too long: see `timeout_seconds`.
-    CheckpointError: if a checkpoint cannot be written, or all existing
+    CheckpointError: if a checkpoint cannot be written or read, or all existing
       checkpoints are damaged.
   """
   parts = parts_lib.Parts(make_env, make_agent, make_optimizer, make_loss)
   config = parts_lib.record(config, parts)
   validation.validate(config, jax.local_device_count())
-  with logdir_lib.claimed(config) as logdir, _debug_nans(config.debug_nans):
+  with (
+    logdir_lib.claimed(config) as logdir,
+    _debug_nans(config.debug_nans),
+    signals.on_signal(logdir) as stop,
+    contextlib.ExitStack() as until_learning,
+  ):
     logdir_lib.check_resumable(config, logdir)
     setup = _new_or_resumed(config, logdir, parts)
+    until_learning.callback(setup.close)
     config_json.write(config, logdir)
     if _is_over(setup, logdir):
-      setup.close()
       summary = metrics_lib.summary(setup.run.statistics)
     else:
-      summary = _learn(setup, logdir)
+      summary = _learn(setup, logdir, stop, until_learning)
   report(config, summary, logdir)
   return summary
 
@@ -97,15 +103,29 @@ def _new_or_resumed(
 
 
 def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
-  """Returns whether all frames are trained and the last row is written."""
+  """Returns whether all frames are trained and the last row is written.
+
+  If metrics.csv was removed, no row of a finished run can be written again.
+  """
   if setup.run.num_frames < setup.config.num_frames:
     return False
+  if not (logdir / 'metrics.csv').exists():
+    return True
   rows = metrics_csv.read(logdir / 'metrics.csv')
   return bool(rows) and int(rows[-1]['num_updates']) == setup.run.num_updates
 
 
-def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
-  """Trains until `num_frames` and records the run."""
+def _learn(
+  setup: setup_lib.Setup,
+  logdir: pathlib.Path,
+  stop: signals.Stop,
+  until_learning: contextlib.ExitStack,
+) -> metrics_lib.Summary:
+  """Trains until `num_frames` or `stop` and records the run.
+
+  The callbacks of `until_learning`, which close the environments, are dropped
+  when the actors take them over.
+  """
   config, run, devices = setup.config, setup.run, setup.devices
   print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
   if setup.replay_buffer:
@@ -115,8 +135,8 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
   recorder = flight_recorder.FlightRecorder(
     _compile_update(setup), config, run, logdir / 'flight.npz'
   )
+  stop.calls(queue.close)
   with (  # Exits in reverse: checkpoint, close the records, plot.
-    signals.on_signal(queue.close, logdir),
     contextlib.closing(
       checkpointing.Keeper(
         logdir / 'checkpoints',
@@ -133,6 +153,7 @@ def _learn(setup: setup_lib.Setup, logdir: pathlib.Path) -> metrics_lib.Summary:
     pipeline.running(setup, recorder, queue, store) as steps,
     keeper.at_every_end(),
   ):
+    until_learning.pop_all()
     for progress in steps:
       logger.log(progress)
       older_params = tuple(params for _, params in store.versions[:-1])
@@ -235,7 +256,11 @@ def main() -> None:
   except checkpoint.CheckpointError as error:
     _fail(str(error))
   except OSError as error:
-    _fail(f'Cannot write the records: {error}. Existing checkpoints are kept.')
+    _fail(
+      f'Cannot write the records: {error.strerror or error} '
+      f'({error.filename or "metrics.csv or TensorBoard events"}). Existing '
+      'checkpoints are kept.'
+    )
 
 
 def _fail(message: str, status: int = 1) -> None:

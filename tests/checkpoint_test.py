@@ -153,7 +153,7 @@ def test_a_full_disk_raises_and_keeps_the_previous_checkpoint(
   writer.save(1, lambda: make_tree(1))
   noise = np.random.default_rng(0).random(10**5)  # Does not compress.
   with pytest.raises(checkpoint.CheckpointError, match='Cannot write'):
-    writer.save(2, lambda: {"noise": noise})
+    writer.save(2, lambda: {'noise': noise})
     writer.close()
   assert checkpoint.read_newest(tmp_path)[0] == 1
 

@@ -20,7 +20,7 @@ VTRACE_IMPORTS = {'chex', 'jax', 'collections', 'typing'}
 # The layers of experiments, from the lowest to the highest: a module imports
 # from its own folder and from the layers below it.
 LAYERS = (
-  {'config'},
+  {'config', 'process'},
   {'records'},
   {'cli'},
   {'training'},
@@ -134,7 +134,11 @@ def test_folders_hold_few_modules():
   for folder in folders - {ROOT / 'agents'}:
     assert len(modules_in(folder)) <= MOST_MODULES, folder
   assert len(modules_in(ROOT / 'agents')) <= MOST_AGENTS
-  assert modules_in(ROOT / 'experiments') == COMMANDS | {'cli', 'config'}
+  assert modules_in(ROOT / 'experiments') == COMMANDS | {
+    'cli',
+    'config',
+    'process',
+  }
 
 
 def test_only_commands_import_flags():

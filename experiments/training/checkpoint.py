@@ -47,7 +47,9 @@ class Writer:
     """Initializes the writer; the first save removes incomplete checkpoints."""
     self._directory = directory.absolute()
     self._keep, self._keep_every = keep, keep_every
-    self._thread: threading.Thread | None = None  # Until its errors are checked.
+    self._thread: threading.Thread | None = (
+      None  # Until its errors are checked.
+    )
     self._error: Exception | None = None  # Of the thread.
     self._is_clean = False
 

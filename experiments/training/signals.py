@@ -1,4 +1,4 @@
-"""Graceful shutdown on SIGINT and SIGTERM: checkpoint, close, exit."""
+"""Graceful shutdown on a signal: checkpoint, close, exit."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ import pathlib
 import signal
 import threading
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, the default of `kill`, a closed terminal, and what schedulers of
+# clusters send before they take a machine away.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class Stopped(Exception):  # noqa: N818
@@ -21,26 +23,50 @@ class Stopped(Exception):  # noqa: N818
     self.signum = signum
 
 
+class Stop:
+  """A request to stop, which may come before there is something to stop."""
+
+  def __init__(self):
+    self.signum: int | None = None  # Once a signal was received.
+    self._action: Callable[[], None] = lambda: None
+
+  def calls(self, action: Callable[[], None]) -> None:
+    """Sets what the signal calls; calls it now if it was received before."""
+    self._action = action
+    if self.signum is not None:
+      action()
+
+  def receive(self, signum: int) -> None:
+    """Stores the signal and calls the action."""
+    self.signum = signum
+    self._action()
+
+
 @contextlib.contextmanager
-def on_signal(stop: Callable[[], None], logdir: pathlib.Path) -> Iterator[None]:
-  """Runs the body; calls `stop` on the first SIGINT or SIGTERM.
+def on_signal(logdir: pathlib.Path) -> Iterator[Stop]:
+  """Runs the body, which a signal asks to stop.
 
   The first signal also restores the previous handlers, so a second Ctrl-C
-  interrupts immediately. Python delivers signals to its main thread only; in
-  another thread the handlers are left unchanged.
+  interrupts immediately. A SIGHUP that is ignored, as under nohup, stays
+  ignored. Python delivers signals to its main thread only; in another thread
+  the handlers are left unchanged.
 
   Args:
-    stop: ends the body.
     logdir: the log directory of the run, for the message.
+
+  Yields:
+    The request; the body sets what it calls.
 
   Raises:
     Stopped: on leaving, if a signal was received and the body did not raise.
   """
+  stop = Stop()
   if threading.current_thread() is not threading.main_thread():
-    yield
+    yield stop
     return
-  received = []
   old = {signum: signal.getsignal(signum) for signum in _SIGNALS}
+  if old[signal.SIGHUP] is signal.SIG_IGN:
+    del old[signal.SIGHUP]
 
   def restore():
     for signum, handler in old.items():
@@ -48,15 +74,14 @@ def on_signal(stop: Callable[[], None], logdir: pathlib.Path) -> Iterator[None]:
 
   def handle(signum, frame):
     del frame
-    received.append(signum)
     restore()
-    stop()
+    stop.receive(signum)
 
-  for signum in _SIGNALS:
+  for signum in old:
     signal.signal(signum, handle)
   try:
-    yield
+    yield stop
   finally:
     restore()
-  if received:
-    raise Stopped(received[0], logdir)
+  if stop.signum is not None:
+    raise Stopped(stop.signum, logdir)
