@@ -1,8 +1,21 @@
 """The top layer: commands, flags, logging, and the setup of runs."""
 
 import sys
+from typing import Any
 
 from experiments import process
 
 if sys.argv[:1] == ['-m']:  # python -m experiments.x imports its modules now.
   process.prepare()
+
+
+def load(
+  logdir: Any, step: int | None = None, greedy: bool = False, seed: int = 0
+) -> Any:
+  """Returns what a run has trained; see `training.policy.load`.
+
+  `import experiments` does not import JAX: this call does.
+  """
+  from experiments.training import policy
+
+  return policy.load(logdir, step, greedy, seed)

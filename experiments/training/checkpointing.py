@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import logging
 
+from experiments import config as config_lib
 from experiments.training import checkpoint
 from experiments.training import run_state
 
@@ -117,6 +118,32 @@ def newest(directory: pathlib.Path) -> checkpoint.Flat | None:
     if damaged > step:
       _move_aside(directory / str(damaged))
   return flat
+
+
+def read(
+  directory: pathlib.Path, step: int | None
+) -> tuple[int, checkpoint.Flat]:
+  """Reads the checkpoint of `step`, or the newest undamaged one.
+
+  Returns:
+    (number of updates, arrays).
+
+  Raises:
+    ConfigError: if there is none.
+    CheckpointError: if the checkpoint of `step` is damaged, or all of them.
+  """
+  existing = checkpoint.steps(directory)
+  if step is not None and step not in existing:
+    raise config_lib.ConfigError(
+      f'There is no checkpoint of --step={step} in {directory}; there are: '
+      f'{", ".join(map(str, existing)) or "none"}.'
+    )
+  if step is not None:
+    return step, checkpoint.read(directory, step)
+  newest = checkpoint.read_newest(directory)
+  if newest is None:
+    raise config_lib.ConfigError(f'There are no checkpoints in {directory}.')
+  return newest
 
 
 def _move_aside(path: pathlib.Path) -> None:

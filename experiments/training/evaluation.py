@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from agents import actor
+from agents import agent as agent_lib
 from agents import evaluator
 from envs import atari
 from envs import environment
@@ -22,6 +23,7 @@ from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import video
 from experiments.training import checkpoint
+from experiments.training import checkpointing
 from experiments.training import parts as parts_lib
 from experiments.training import setup as setup_lib
 
@@ -100,7 +102,7 @@ def evaluate(
 def _evaluate(options: Options, parts: parts_lib.Parts) -> dict[str, Any]:
   logdir = config_lib.path(options.logdir)
   config = read_config(logdir)
-  num_updates, flat = read_checkpoint(logdir / 'checkpoints', options.step)
+  num_updates, flat = checkpointing.read(logdir / 'checkpoints', options.step)
   settings = env_settings(config.env, options) | {'factory': parts.make_env}
   with (
     atomic_file.replacing(logdir / 'evaluation.json') as path,
@@ -142,22 +144,45 @@ def _play(
   watch: Callable[[dm_env.TimeStep], bool] | None,
 ) -> evaluator.Episodes:
   """Plays complete episodes in `env` with the agent of the checkpoint."""
-  one = dataclasses.replace(config, num_actors=1, envs_per_actor=env.num_envs)
-  setup = setup_lib.make_setup(one, parts=parts, envs=[env], shapes_only=True)
-  agent, template = setup.agent, setup.run.train_state.params
+  agent, params = trained_agent(config, env, flat, parts)
   if options.greedy:
     agent = agent._replace(step=agent.greedy_step)
-  params = checkpoint.unflatten(flat, template, 'train_state/params')
   return evaluator.play(
     env,
     actor.make_act(agent),
-    jax.device_put(params),
+    params,
     core_state=agent.initial_state(env.num_envs),
-    # Differs from the key of a training run with the same seed.
-    key=jax.random.fold_in(jax.random.key(options.seed), 1),
+    key=actions_key(options.seed),
     num_episodes=options.num_episodes,
     watch=watch,
   )
+
+
+def trained_agent(
+  config: config_lib.Config,
+  env: environment.Environment,
+  flat: checkpoint.Flat,
+  parts: parts_lib.Parts = parts_lib.AS_CONFIGURED,
+) -> tuple[agent_lib.Agent, Any]:
+  """Makes the agent of a run for `env`.
+
+  Returns:
+    The agent, and its parameters from a checkpoint `flat`, on a device.
+
+  Raises:
+    ConfigError: if no agent fits `env`.
+    CheckpointError: if the parameters do not fit the agent.
+  """
+  one = dataclasses.replace(config, num_actors=1, envs_per_actor=env.num_envs)
+  setup = setup_lib.make_setup(one, parts=parts, envs=[env], shapes_only=True)
+  template = setup.run.train_state.params
+  params = checkpoint.unflatten(flat, template, 'train_state/params')
+  return setup.agent, jax.device_put(params)
+
+
+def actions_key(seed: int) -> jax.Array:
+  """Returns a key that differs from those of a training run with this seed."""
+  return jax.random.fold_in(jax.random.key(seed), 1)
 
 
 def summary(episodes: evaluator.Episodes) -> dict[str, Any]:
@@ -191,32 +216,6 @@ def read_config(logdir: pathlib.Path) -> config_lib.Config:
       f'--logdir={logdir} holds no run: config.json is missing.'
     )
   return config_json.parse(recorded)
-
-
-def read_checkpoint(
-  directory: pathlib.Path, step: int | None
-) -> tuple[int, checkpoint.Flat]:
-  """Reads the checkpoint of `step`, or the newest undamaged one.
-
-  Returns:
-    (number of updates, arrays).
-
-  Raises:
-    ConfigError: if there is none.
-    CheckpointError: if the checkpoint of `step` is damaged, or all of them.
-  """
-  existing = checkpoint.steps(directory)
-  if step is not None and step not in existing:
-    raise config_lib.ConfigError(
-      f'There is no checkpoint of --step={step} in {directory}; there are: '
-      f'{", ".join(map(str, existing)) or "none"}.'
-    )
-  if step is not None:
-    return step, checkpoint.read(directory, step)
-  newest = checkpoint.read_newest(directory)
-  if newest is None:
-    raise config_lib.ConfigError(f'There are no checkpoints in {directory}.')
-  return newest
 
 
 def env_settings(env_id: str, options: Options) -> dict[str, Any]:
