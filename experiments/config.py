@@ -34,6 +34,7 @@ def _field(
   bounds: tuple[float, float] | None = None,
   choices: Iterable[str] = (),
   resumable: bool = False,
+  extendable: bool = False,
 ) -> Any:
   """Declares a field of `Config`.
 
@@ -43,6 +44,8 @@ def _field(
     bounds: (minimum, maximum) of a number, both inclusive.
     choices: the allowed values of a string; empty: any string.
     resumable: whether a run can be resumed with another value.
+    extendable: whether a run can be resumed with another value, which is then
+      recorded in place of the old one.
 
   Raises:
     TypeError: if a number has no bounds.
@@ -50,7 +53,11 @@ def _field(
   if type(default) in (int, float) and bounds is None:
     raise TypeError(f'A numeric field needs bounds: {help_text}')
   metadata = dict(
-    help=help_text, bounds=bounds, choices=tuple(choices), resumable=resumable
+    help=help_text,
+    bounds=bounds,
+    choices=tuple(choices),
+    resumable=resumable,
+    extendable=extendable,
   )
   return dataclasses.field(default=default, metadata=metadata)
 
@@ -68,9 +75,11 @@ class Config:
   )
   num_frames: int = _field(
     200_000_000,
-    'Environment frames to train for, action repeats included. Paper: 200M per '
-    'Atari game.',
+    'Environment frames to train for, action repeats included. A resumed run '
+    'may have more than before, also when it is over. Paper: 200M per Atari '
+    'game.',
     bounds=_COUNT,
+    extendable=True,
   )
   seed: int = _field(
     0,
@@ -78,6 +87,20 @@ class Config:
     'runs with the same seed may still differ, because thread timing decides '
     'when an actor receives new parameters.',
     bounds=(0, 2**32 - 1),
+  )
+  max_seconds: float = _field(
+    0.0,
+    'Ends this process cleanly, with a checkpoint, after so many seconds of '
+    'training, at the end of an update; the run can be resumed. 0: no limit. '
+    'Not from the paper.',
+    resumable=True,
+    bounds=_NON_NEGATIVE,
+  )
+  init_from: str = _field(
+    '',
+    'Starts a new run with the parameters of the newest checkpoint of the run '
+    'in this log directory; its optimizer starts afresh. Empty: random '
+    'parameters. Not from the paper.',
   )
   # The agent.
   torso: str = _field(
@@ -279,6 +302,18 @@ class Config:
     'n-th one after it; 0: only the last three. Not from the paper.',
     resumable=True,
     bounds=(0, 2**53),
+  )
+  wandb_project: str = _field(
+    '',
+    'Also sends the rows to this project of Weights & Biases; needs pip '
+    "install 'impala-jax[wandb]'. With WANDB_MODE=offline they stay in the log "
+    'directory. Empty: no. Not from the paper.',
+    resumable=True,
+  )
+  quiet: bool = _field(
+    False,
+    'Prints nothing but errors and warnings, and shows no progress bar.',
+    resumable=True,
   )
   debug_nans: bool = _field(
     False,

@@ -7,9 +7,11 @@ python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import sys
+import time
 from typing import Any
 
 from absl import flags
@@ -87,7 +89,8 @@ def train(
       summary = metrics_lib.summary(setup.run.statistics)
     else:
       summary = _learn(setup, logdir, stop, until_learning)
-  report(config, summary, logdir)
+  if not config.quiet:
+    report(config, summary, logdir)
   return summary
 
 
@@ -96,10 +99,31 @@ def _new_or_resumed(
 ) -> setup_lib.Setup:
   """Returns a new run, or the run restored from the checkpoints in `logdir`."""
   saved = checkpointing.newest(logdir / 'checkpoints')
+  if saved is not None:
+    num_frames = int(saved['statistics/num_frames'])
+    logdir_lib.check_extendable(config, logdir, num_frames)
   setup = setup_lib.make_setup(config, saved, parts=parts)
   if saved is not None:
-    print(f'Resuming from update {setup.run.num_updates:,}.')
+    _say(config, f'Resuming from update {setup.run.num_updates:,}.')
+    _say(config, _extension_message(setup, logdir))
   return setup
+
+
+def _extension_message(setup: setup_lib.Setup, logdir: pathlib.Path) -> str:
+  """Returns a sentence about a changed --num_frames; '' if it is the same."""
+  new, num_frames = setup.config, setup.run.num_frames
+  recorded = config_json.read(logdir) or {}
+  if 'num_frames' not in config_json.extended(recorded, new):
+    return ''
+  old = dataclasses.replace(
+    new, num_frames=config_json.parse(recorded).num_frames
+  )
+  before, after = (builders.make_schedule(c)(num_frames) for c in (old, new))
+  return (
+    f'--num_frames is now {new.num_frames:,} instead of {old.num_frames:,}: '
+    f'the learning rate at frame {num_frames:,} changes from {before:.3g} to '
+    f'{after:.3g}, and decays linearly to 0 at the new end.'
+  )
 
 
 def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
@@ -127,9 +151,10 @@ def _learn(
   when the actors take them over.
   """
   config, run, devices = setup.config, setup.run, setup.devices
-  print(f'Training on {len(devices)} x {devices[0].device_kind}: {logdir}')
+  device = devices[0].device_kind
+  _say(config, f'Training on {len(devices)} x {device}: {logdir}')
   if setup.replay_buffer:
-    print(_replay_message(setup))
+    _say(config, _replay_message(setup))
   queue = builders.make_queue(config, run.num_updates)
   store = builders.make_store(config, run, devices)
   recorder = flight_recorder.FlightRecorder(
@@ -154,15 +179,31 @@ def _learn(
     keeper.at_every_end(),
   ):
     until_learning.pop_all()
+    start = time.monotonic()
     for progress in steps:
       logger.log(progress)
       older_params = tuple(params for _, params in store.versions[:-1])
       run = run_state.after(run, progress, older_params, logger.state)
       recorder.run = run
       keeper.offer(run)
+      if 0 < config.max_seconds <= time.monotonic() - start:
+        break
     if run.num_frames >= config.num_frames:
       logger.finish()
+  if config.max_seconds and run.num_frames < config.num_frames:
+    _say(
+      config,
+      f'Stopped after --max_seconds={config.max_seconds:g}: a checkpoint is '
+      'written. To resume, run: python -m experiments.train '
+      f'--logdir={logdir}',
+    )
   return metrics_lib.summary(logger.state)
+
+
+def _say(config: config_lib.Config, text: str) -> None:
+  """Prints a text that is not empty, unless the run is quiet."""
+  if text and not config.quiet:
+    print(text)
 
 
 def _compile_update(setup: setup_lib.Setup) -> setup_lib.Update:

@@ -182,3 +182,10 @@ def test_the_checksum_covers_names_dtypes_and_shapes():
     )
   }
   assert len(checksums) == 6
+
+
+def test_arrays_that_the_template_lacks_are_named():
+  flat = {'a/x': np.ones(2), 'a/y/z': np.ones(3), 'b': np.ones(1)}
+  checkpoint.check_no_others(flat, {'x': 0.0, 'y': {'z': 0.0}}, 'a')
+  with pytest.raises(checkpoint.CheckpointError, match='a/y/z is not'):
+    checkpoint.check_no_others(flat, {'x': 0.0}, 'a')

@@ -96,7 +96,7 @@ def recorded_run(logdir, **settings):
 NOT_RESUMABLE = [
   field
   for field in dataclasses.fields(config_lib.Config)
-  if not field.metadata['resumable']
+  if not (field.metadata['resumable'] or field.metadata['extendable'])
 ]
 
 
@@ -124,6 +124,9 @@ def test_a_changed_resumable_flag_is_accepted_and_not_recorded(tmp_path):
     checkpoint_seconds=7.0,
     unrolls_per_pass=1,
     debug_nans=True,
+    max_seconds=7.0,
+    wandb_project='mine',
+    quiet=True,
   )
   changed = {
     field.name
@@ -139,6 +142,32 @@ def test_a_changed_resumable_flag_is_accepted_and_not_recorded(tmp_path):
   config_json.write(config, tmp_path)
   saved = json.loads((tmp_path / 'config.json').read_text())
   assert saved['timeout_seconds'] == config_for(tmp_path).timeout_seconds
+
+
+@pytest.mark.parametrize('num_frames', (900, 5_000))
+def test_a_changed_number_of_frames_is_accepted_and_recorded(
+  num_frames, tmp_path
+):
+  recorded_run(tmp_path, num_frames=1_000, seed=3)
+  config = config_for(tmp_path, num_frames=num_frames, seed=3, quiet=True)
+  logdir_lib.check_resumable(config, tmp_path)
+  logdir_lib.check_extendable(config, tmp_path, 900)
+  before = json.loads((tmp_path / 'config.json').read_text())
+  config_json.write(config, tmp_path)
+  after = json.loads((tmp_path / 'config.json').read_text())
+  assert after == before | {'num_frames': num_frames} and not after['quiet']
+
+
+def test_fewer_frames_than_trained_are_rejected(tmp_path):
+  recorded_run(tmp_path, num_frames=1_000)
+  config = config_for(tmp_path, num_frames=1_001)
+  with pytest.raises(
+    config_lib.ConfigError, match='--num_frames=1001 .* 1002 frames'
+  ):
+    logdir_lib.check_extendable(config, tmp_path, 1_002)
+  # The last update of a run that is over may have trained on more.
+  unchanged = config_for(tmp_path, num_frames=1_000)
+  logdir_lib.check_extendable(unchanged, tmp_path, 1_002)
 
 
 @pytest.mark.parametrize('present', ((), ('config',), ('config', 'folder')))

@@ -1,7 +1,8 @@
 """Tests of `experiments.load`: a trained policy acts as the evaluator does."""
 
+import collections
 import contextlib
-import itertools
+import dataclasses
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from envs import registry
 import experiments
 from experiments import config as config_lib
 from experiments.records import config_json
+from experiments.training import builders
 from experiments.training import checkpoint
 from experiments.training import evaluation
 from tests import running
@@ -32,7 +34,7 @@ def write_run(logdir, **settings):
     contextlib.closing(registry.make(config.env, 1, 0)) as env,
     contextlib.closing(checkpoint.Writer(logdir / 'checkpoints')) as writer,
   ):
-    agent = evaluation.setup_lib.builders.make_agent(config, env)
+    agent = builders.make_agent(config, env)
     for step in (2, 5):
       # Large parameters: the actions then depend on everything.
       params = jax.tree.map(
@@ -164,13 +166,19 @@ def test_a_policy_plays_a_gymnasium_environment(tmp_path):
 
 def test_dict_observations_are_converted_to_their_spec(tmp_path):
   logdir = write_run(tmp_path / 'run', env='tests.own_envs:Walk')
-  policy = experiments.load(logdir, greedy=True)
-  outputs = [
-    policy(dm_env.restart({'place': np.array([1, 0], dtype)}))
-    for dtype in (np.float32, np.float64, np.int8)
-  ]
-  for one, other in itertools.pairwise(outputs):
-    assert one[0] == other[0]
+  policy, read = experiments.load(logdir), []
+
+  def act(params, key, row, core_state):
+    read.append(row.timestep.observation)
+    return policy.act(params, key, row, core_state)
+
+  for dtype in (np.float64, np.int8):
+    place = collections.OrderedDict(place=np.array([1, 0], dtype))
+    dataclasses.replace(policy, act=act)(dm_env.restart(place))
+  for observation in read:
+    assert type(observation) is dict
+    assert observation['place'].dtype == np.float32
+    np.testing.assert_array_equal(observation['place'], [[1, 0]])
   with pytest.raises(ValueError, match=r'observation/place.*\(3,\).*\(2,\)'):
     policy(dm_env.restart({'place': np.zeros(3)}))
 

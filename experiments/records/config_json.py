@@ -30,11 +30,15 @@ def read(logdir: pathlib.Path) -> dict[str, Any] | None:
 
 
 def write(config: config_lib.Config, logdir: pathlib.Path) -> None:
-  """Writes config.json, unless a resumed run has already written it."""
-  if (logdir / 'config.json').exists():
-    return
-  with atomic_file.replacing(logdir / 'config.json') as path:
-    path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + '\n')
+  """Writes config.json; updates only the extendable fields of a resumed run."""
+  recorded, values = read(logdir), dataclasses.asdict(config)
+  if recorded is not None:
+    values = recorded | {
+      name: values[name] for name in extended(recorded, config)
+    }
+  if values != recorded:
+    with atomic_file.replacing(logdir / 'config.json') as path:
+      path.write_text(json.dumps(values, indent=2) + '\n')
 
 
 def parse(values: dict[str, Any]) -> config_lib.Config:
@@ -58,7 +62,23 @@ def changes(old: dict[str, Any], new: config_lib.Config) -> list[str]:
   """Returns the names of changed fields that a resumed run must not change."""
   return [
     field.name
+    for field in _differing(old, new)
+    if not (field.metadata['resumable'] or field.metadata['extendable'])
+  ]
+
+
+def extended(old: dict[str, Any], new: config_lib.Config) -> list[str]:
+  """Returns the names of extendable fields that differ."""
+  return [
+    field.name for field in _differing(old, new) if field.metadata['extendable']
+  ]
+
+
+def _differing(
+  old: dict[str, Any], new: config_lib.Config
+) -> list[dataclasses.Field]:
+  return [
+    field
     for field in dataclasses.fields(config_lib.Config)
-    if not field.metadata['resumable']
-    and old.get(field.name, field.default) != getattr(new, field.name)
+    if old.get(field.name, field.default) != getattr(new, field.name)
   ]

@@ -21,8 +21,10 @@ class RunLogger:
   """Records a run in its log directory, one row every `log_updates` updates.
 
   A resumed run continues its rows: rows written after its checkpoint are
-  removed, and the TensorBoard events are rewritten from the remaining rows. The
-  first update sets the columns, which never change.
+  removed, and the TensorBoard events are rewritten from the remaining rows. If
+  a run that was over is trained on, its last row, which covers a part of an
+  interval, is replaced by the row of the whole interval. The first update sets
+  the columns, which never change.
   """
 
   def __init__(
@@ -37,7 +39,9 @@ class RunLogger:
     self.state = state
     self._start = time.monotonic() - state.seconds
     self._path.touch()
-    rows = metrics_csv.cut(self._path, state.num_updates)
+    rows = metrics_csv.cut(
+      self._path, state.num_updates - state.interval.num_updates
+    )
     self._file = open(self._path, 'a', newline='')
     self._csv: csv.DictWriter | None = None  # Until the first update.
     self._events = tensorboard.Events(logdir)
@@ -52,6 +56,7 @@ class RunLogger:
       smoothing=0.1,
       mininterval=0.5,
       dynamic_ncols=True,
+      disable=config.quiet,
     )
 
   def log(self, progress: learner.Progress) -> None:

@@ -145,7 +145,6 @@ def unflatten(flat: Flat, template: Any, prefix: str = '') -> Any:
   Raises:
     CheckpointError: if an array is missing or has another shape.
   """
-
   empty = _names(flat[_EMPTY]) if _EMPTY in flat else None
 
   def find(path, leaf):
@@ -161,6 +160,15 @@ def unflatten(flat: Flat, template: Any, prefix: str = '') -> Any:
     return found.item() if isinstance(leaf, (int, float)) else found
 
   return jax.tree_util.tree_map_with_path(find, template)
+
+
+def check_no_others(flat: Flat, tree: Any, prefix: str) -> None:
+  """Raises a CheckpointError if an array below `prefix` is not in `tree`."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  known = {f'{prefix}/{_name(path)}' for path, _ in leaves}
+  others = {name for name in flat if name.startswith(f'{prefix}/')} - known
+  if others:
+    raise CheckpointError(f'{min(others)} is not among the parameters here.')
 
 
 def nested(flat: Flat, prefix: str) -> dict[str, Any]:

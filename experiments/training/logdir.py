@@ -71,6 +71,23 @@ def check_resumable(config: config_lib.Config, logdir: pathlib.Path) -> None:
     )
 
 
+def check_extendable(
+  config: config_lib.Config, logdir: pathlib.Path, num_frames: int
+) -> None:
+  """Checks a changed --num_frames of a run that has trained on `num_frames`.
+
+  Raises:
+    ConfigError: if it is less than that.
+  """
+  recorded = config_json.read(logdir) or {}
+  changed = config_json.extended(recorded, config)
+  if 'num_frames' in changed and config.num_frames < num_frames:
+    raise config_lib.ConfigError(
+      f'--num_frames={config.num_frames} is less than the {num_frames} frames '
+      f'that the run in --logdir={logdir} has already trained on.'
+    )
+
+
 def _make_and_lock(logdir: pathlib.Path) -> TextIO:
   """Returns the locked lock file, which holds the process ID."""
   while True:

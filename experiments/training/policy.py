@@ -1,7 +1,6 @@
 """The policy that a run has trained, for use outside this repository.
 
-policy = experiments.load('runs/a')
-state = None
+policy, state = experiments.load('runs/a'), None
 action, state = policy(timestep, state)
 """
 
@@ -99,7 +98,7 @@ def load(
   greedy: bool = False,
   seed: int = 0,
 ) -> Policy:
-  """Loads the policy of a checkpoint.
+  """Returns the policy of a checkpoint.
 
   With the same environments and seed it acts as `evaluation.evaluate` does.
 

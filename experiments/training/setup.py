@@ -20,6 +20,7 @@ from envs import environment
 from experiments import config as config_lib
 from experiments.training import builders
 from experiments.training import checkpoint
+from experiments.training import checkpointing
 from experiments.training import parts as parts_lib
 from experiments.training import run_state
 from experiments.training import validation
@@ -71,7 +72,8 @@ def make_setup(
 
   Raises:
     ConfigError: if a field has an invalid value, if a factory does not exist,
-      if the environments cannot be made, or if no agent fits them.
+      if the environments cannot be made, if no agent fits them, or if the
+      parameters of --init_from do not fit the agent.
     CheckpointError: if the checkpoint does not fit the configuration.
   """
   validation.check_fields(config)
@@ -92,7 +94,8 @@ def make_setup(
       new_state = functools.partial(learner.new_state, agent, optimizer)
       train_state = jax.eval_shape(new_state, init_key)
     else:
-      train_state = learner.init(agent, optimizer, init_key, devices)
+      first = _initialized_from(config.init_from, agent)
+      train_state = learner.init(first, optimizer, init_key, devices)
     run = run_state.initial(config, train_state, actors_key)
     replay_buffer = builders.make_replay_buffer(config)
     if saved is not None:
@@ -105,6 +108,31 @@ def make_setup(
 def compile_update(setup: Setup) -> Update:
   """Returns the data-parallel update of whole batches over all devices."""
   return learner.parallelize(setup.update, setup.devices)
+
+
+def _initialized_from(logdir: str, agent: agent_lib.Agent) -> agent_lib.Agent:
+  """Returns the agent with the parameters of another run as initial ones.
+
+  Args:
+    logdir: the log directory of the other run; '': returns `agent` as it is.
+    agent: the agent of the new run.
+
+  Raises:
+    ConfigError: if no checkpoint can be read, or its parameters do not fit.
+  """
+  if not logdir:
+    return agent
+  template = jax.eval_shape(agent.init, jax.random.key(0))
+  prefix = 'train_state/params'
+  try:
+    _, flat = checkpointing.read(config_lib.path(logdir) / 'checkpoints', None)
+    params = checkpoint.unflatten(flat, template, prefix)
+    checkpoint.check_no_others(flat, params, prefix)
+  except (checkpoint.CheckpointError, config_lib.ConfigError) as error:
+    raise config_lib.ConfigError(
+      f'Cannot start from --init_from={logdir}: {error}'
+    ) from error
+  return agent._replace(init=lambda key: params)
 
 
 def _close(envs: Sequence[environment.Environment]) -> None:
