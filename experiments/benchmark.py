@@ -274,4 +274,4 @@ if __name__ == '__main__':
     'Instead, measure combinations of num_actors, envs_per_actor and '
     'batch_size and print the fastest.',
   )
-  cli.run(main)
+  cli.run(main, needs_devices=True)

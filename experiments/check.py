@@ -252,4 +252,4 @@ if __name__ == '__main__':
   flags.DEFINE_float(
     'seconds', 30.0, 'Longest time to train for, in seconds.', lower_bound=0
   )
-  cli.run(main)
+  cli.run(main, needs_devices=True)

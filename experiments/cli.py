@@ -5,12 +5,14 @@ Invalid input prints one line and exits with status 2, Ctrl-C with status 130.
 
 from collections.abc import Callable
 import dataclasses
+import re
 import sys
 from typing import Any
 
 from absl import app
 from absl import flags
 from absl import logging
+import jax
 
 from experiments import config as config_lib
 from experiments import process
@@ -72,7 +74,11 @@ def overrides_from_flags() -> dict[str, Any]:
   return {k: v for k, v in values.items() if v is not None}
 
 
-def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
+def run(
+  main: Callable[..., None],
+  takes_arguments: bool = False,
+  needs_devices: bool = False,
+) -> None:
   """Parses flags, runs `main` and ends the process.
 
   The exit status is 2 on invalid input, 130 after Ctrl-C. Output that nobody
@@ -83,15 +89,17 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
       one line.
     takes_arguments: call `main` with the list of positional arguments instead
       of rejecting them.
+    needs_devices: initialize JAX's devices before `main`, so that a platform
+      without devices is invalid input too.
   """
 
   def checked_main(argv):
     try:
-      if takes_arguments:
-        return main(argv[1:])
-      if len(argv) > 1:
+      if len(argv) > 1 and not takes_arguments:
         raise config_lib.ConfigError(f'Unexpected argument {argv[1]!r}.')
-      main()
+      if needs_devices:
+        check_devices()
+      main(*[argv[1:]] if takes_arguments else [])
     except config_lib.ConfigError as error:
       _exit_with_error(error)
 
@@ -126,6 +134,24 @@ def _status(call: Callable[[], None]) -> int:
     return 1
 
 
+def check_devices() -> None:
+  """Initializes JAX's devices.
+
+  Raises:
+    ConfigError: if a platform of JAX_PLATFORMS has no devices.
+  """
+  try:
+    jax.local_devices()
+  except (RuntimeError, AssertionError) as error:  # JAX asserts for 'cuda'.
+    wanted = jax.config.jax_platforms
+    reason = str(error).split(' (set JAX_PLATFORMS')[0].rstrip('.')
+    raise config_lib.ConfigError(
+      f'JAX finds no devices with JAX_PLATFORMS={wanted!r}'
+      f'{": " * bool(reason)}{reason}. Install the JAX plugin of this platform '
+      'or unset the variable.'
+    ) from error
+
+
 def _recorded(path: str | None) -> dict[str, Any] | None:
   """Returns the configuration recorded in the log directory `path`, if any."""
   if not path:
@@ -151,7 +177,13 @@ def _parse(argv: list[str]) -> list[str]:
   except SystemExit:  # absl exits with status 1 after --help.
     sys.exit(0)
   except flags.Error as error:
-    _exit_with_error(error)
+    _exit_with_error(flags.Error(_without_noise(str(error))))
+
+
+def _without_noise(message: str) -> str:
+  """Returns a message of absl without its 'ERROR::' and its tuples."""
+  message = message.removeprefix('ERROR:: ')
+  return re.sub(r"\('(Non-boolean argument) .*\)$", r'\1', message)
 
 
 def _exit_with_error(error: Exception) -> None:

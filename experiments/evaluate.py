@@ -77,4 +77,4 @@ def main() -> None:
 
 if __name__ == '__main__':
   define_flags()
-  cli.run(main)
+  cli.run(main, needs_devices=True)

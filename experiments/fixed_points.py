@@ -132,4 +132,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer(
     'num_mdps', 20, 'Number of random MDPs to average over.', lower_bound=1
   )
-  cli.run(main)
+  cli.run(main, needs_devices=True)

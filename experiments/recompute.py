@@ -22,4 +22,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  cli.run(main, takes_arguments=True)
+  cli.run(main, takes_arguments=True, needs_devices=True)

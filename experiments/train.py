@@ -312,4 +312,4 @@ def _fail(message: str, status: int = 1) -> None:
 if __name__ == '__main__':
   cli.define_flags()
   flags.adopt_module_key_flags(cli)  # --help lists them.
-  cli.run(main)
+  cli.run(main, needs_devices=True)
