@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
-import json
 import statistics
 import time
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import hardware
+from experiments.records import strict_json
 
 
 def interleave(
@@ -75,7 +75,7 @@ def recording(unit: str, ours: str, file: str = '') -> Iterator[dict[str, Any]]:
     _print(record, unit, ours)
     if path:
       whole = {'hardware': hardware.describe(), 'unit': unit, 'rates': record}
-      path.write_text(json.dumps(whole, indent=2) + '\n')
+      path.write_text(strict_json.dumps(whole, indent=2) + '\n')
 
 
 def _print(record: Mapping[str, Any], unit: str, ours: str) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import sys
 from typing import Any
 
@@ -25,6 +24,7 @@ from experiments.profiling import stages
 from experiments.profiling import suggestions
 from experiments.records import atomic_file
 from experiments.records import hardware
+from experiments.records import strict_json
 from experiments.training import setup as setup_lib
 from experiments.training import validation
 
@@ -250,7 +250,7 @@ def run() -> None:
     record = examine(config, values.seconds, values.rounds)
     record['config'] = dataclasses.asdict(requested)
     report(record)
-    file.write_text(json.dumps(record, indent=2) + '\n')
+    file.write_text(strict_json.dumps(record, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -11,8 +11,11 @@ import difflib
 import math
 import os
 import pathlib
+import re
 import sys
 from typing import Any
+
+import numpy as np
 
 import vtrace
 
@@ -21,6 +24,8 @@ class ConfigError(ValueError):
   """Invalid user input; the message is one line and names the cause."""
 
 
+# pathlib makes one slash of two.
+_URL = re.compile(r'[a-zA-Z][\w+.-]*://|(gs|s3|hdfs|https?):/')
 _COUNT = (1, 2**53)
 _FINITE = (0.0, sys.float_info.max)
 _NON_NEGATIVE = (0.0, math.inf)
@@ -64,7 +69,10 @@ def _field(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """The settings of a run. Frames include action repeats."""
+  """The settings of a run. Frames include action repeats.
+
+  NumPy scalars become numbers of Python, and paths become strings.
+  """
 
   # The environment.
   env: str = _field(
@@ -322,6 +330,11 @@ class Config:
     resumable=True,
   )
 
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      object.__setattr__(self, field.name, _as_python(value, field.type))
+
 
 PRESETS: dict[str, dict[str, Any]] = {
   # Trains in seconds on a laptop. Values not from the paper.
@@ -372,9 +385,33 @@ def from_preset(preset: str, **overrides: Any) -> Config:
   return Config(**(PRESETS[preset] | overrides))
 
 
-def path(text: str) -> pathlib.Path:
-  """Returns the path `text`, with a leading ~ expanded."""
+def path(text: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns the path `text`, with a leading ~ expanded.
+
+  Raises:
+    ConfigError: if `text` is the URL of an object store, e.g. gs://bucket/a.
+  """
+  if _URL.match(os.fspath(text)):
+    raise ConfigError(
+      f'{text} is a URL, but only files of this machine can be written and '
+      'read. Give a local path, for example where the storage is mounted.'
+    )
   return pathlib.Path(os.path.expanduser(text))
+
+
+def _as_python(value: Any, kind: type) -> Any:
+  """Converts NumPy scalars and paths; returns other values as they are.
+
+  A float of lower precision becomes the shortest decimal that rounds to it:
+  np.float32(1e-3) becomes 0.001.
+  """
+  if isinstance(value, np.floating):
+    return float(value if isinstance(value, np.float64) else str(value))
+  if isinstance(value, np.generic):
+    return value.item()
+  if kind is str and isinstance(value, os.PathLike):
+    return os.fspath(value)
+  return value
 
 
 def did_you_mean(name: str, known: Any) -> str:

@@ -9,7 +9,6 @@ SIGTERM. Samples go to `soak.csv` in --out, their summary to `soak.json`.
 from collections.abc import Sequence
 import contextlib
 import csv
-import json
 import platform
 import signal
 import statistics
@@ -24,6 +23,7 @@ import psutil
 
 from experiments import cli
 from experiments import config as config_lib
+from experiments.records import strict_json
 
 _STOP_SECONDS = 120.0
 
@@ -141,8 +141,8 @@ def main(arguments: list[str]) -> None:
     'num_cores': psutil.cpu_count(),
     'python': platform.python_version(),
   }
-  (out / 'soak.json').write_text(json.dumps(record, indent=2) + '\n')
-  print(json.dumps(record, indent=2))
+  (out / 'soak.json').write_text(strict_json.dumps(record, indent=2) + '\n')
+  print(strict_json.dumps(record, indent=2))
 
 
 def _sample(process: psutil.Process, now: float) -> Sample:

@@ -135,7 +135,7 @@ def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
     return False
   if not (logdir / 'metrics.csv').exists():
     return True
-  rows = metrics_csv.read(logdir / 'metrics.csv')
+  rows = metrics_csv.read_until(logdir / 'metrics.csv', setup.run.num_updates)
   return bool(rows) and int(rows[-1]['num_updates']) == setup.run.num_updates
 
 

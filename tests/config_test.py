@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import os
+import pathlib
 
 import dm_env
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 
 from envs import catch
 from experiments import config as config_lib
+from experiments.records import config_json
 from experiments.training import builders
+from experiments.training import logdir as logdir_lib
 from experiments.training import validation
 
 
@@ -94,6 +98,74 @@ def test_float_fields_accept_integers():
     'catch', learning_rate=1, checkpoint_seconds=0
   )
   validation.validate(config, num_devices=1)
+
+
+@pytest.mark.parametrize(
+  'name, value, expected',
+  (
+    ('seed', np.int64(9), 9),
+    ('num_actors', np.uint8(3), 3),
+    ('learning_rate', np.float32(3e-4), 3e-4),
+    ('learning_rate', np.float64(0.1) ** 3, 0.1**3),
+    ('entropy_cost', np.float16(0.02), 0.02),
+    ('max_grad_norm', np.float32('inf'), math.inf),
+    ('max_grad_norm', np.int32(5), 5),
+    ('use_lstm', np.bool_(True), True),
+    ('torso', np.str_('mlp'), 'mlp'),
+    ('logdir', pathlib.PurePath('runs') / 'b', os.path.join('runs', 'b')),
+  ),
+)
+def test_numpy_scalars_and_paths_become_python_values(
+  name, value, expected, tmp_path
+):
+  config = config_lib.from_preset('catch', **{name: value})
+  validation.check_fields(config)
+  assert getattr(config, name) == expected
+  assert type(getattr(config, name)) is type(expected)
+  assert dataclasses.replace(config_lib.Config(), **{name: value}) == (
+    config_lib.Config(**{name: expected})
+  )
+  config_json.write(config, tmp_path)
+  assert config_json.parse(config_json.read(tmp_path)) == config
+
+
+@pytest.mark.parametrize(
+  'name, value',
+  (
+    ('seed', np.bool_(True)),
+    ('seed', np.float64(1.0)),
+    ('use_lstm', np.int64(1)),
+    ('learning_rate', np.str_('0.1')),
+    ('num_actors', np.array([1])),
+    ('num_actors', pathlib.Path('1')),
+  ),
+)
+def test_numpy_scalars_of_another_type_are_rejected(name, value):
+  config = config_lib.from_preset('catch', **{name: value})
+  with pytest.raises(config_lib.ConfigError, match=f'{name}=.* not of type'):
+    validation.check_fields(config)
+
+
+@pytest.mark.parametrize(
+  'text',
+  ('gs://bucket/a', 's3://b', 'file:///a', pathlib.Path('gs://bucket/a')),
+)
+def test_urls_are_not_paths(text, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(config_lib.ConfigError, match='is a URL'):
+    config_lib.path(text)
+  config = config_lib.from_preset('catch', logdir=text)
+  with (
+    pytest.raises(config_lib.ConfigError, match='is a URL'),
+    logdir_lib.claimed(config),
+  ):
+    pass
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('text', ('a:b/c', 'runs/x://y', 'gs/a', '1://2'))
+def test_paths_with_colons_are_paths(text):
+  assert config_lib.path(text) == pathlib.Path(text)
 
 
 def test_every_field_has_help():

@@ -7,7 +7,6 @@ reads the file.
 import collections
 from collections.abc import Callable
 import dataclasses
-import json
 import pathlib
 from typing import Any
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from agents import learner
 from experiments import config as config_lib
 from experiments.records import atomic_file
+from experiments.records import strict_json
 from experiments.training import checkpoint
 from experiments.training import run_state
 
@@ -100,7 +100,9 @@ class FlightRecorder:
     )
     flat['num_updates'] = np.array(self.run.num_updates)
     flat['num_inputs'] = np.array(len(self._inputs))
-    flat['config'] = np.array(json.dumps(dataclasses.asdict(self._config)))
+    flat['config'] = np.array(
+      strict_json.dumps(dataclasses.asdict(self._config))
+    )
     with atomic_file.replacing(self._file) as path, open(path, 'wb') as file:
       np.savez(file, **flat)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from experiments import config as config_lib
 from experiments.records import atomic_file
+from experiments.records import strict_json
+
+_NOT_FINITE = ('inf', '-inf', 'nan')  # As `strict_json` writes them.
 
 
 def read(logdir: pathlib.Path) -> dict[str, Any] | None:
@@ -26,7 +29,7 @@ def read(logdir: pathlib.Path) -> dict[str, Any] | None:
     raise config_lib.ConfigError(
       f'{path} holds no configuration: expected a JSON object.'
     )
-  return values
+  return _with_floats(values)
 
 
 def write(config: config_lib.Config, logdir: pathlib.Path) -> None:
@@ -38,7 +41,7 @@ def write(config: config_lib.Config, logdir: pathlib.Path) -> None:
     }
   if values != recorded:
     with atomic_file.replacing(logdir / 'config.json') as path:
-      path.write_text(json.dumps(values, indent=2) + '\n')
+      path.write_text(strict_json.dumps(values, indent=2) + '\n')
 
 
 def parse(values: dict[str, Any]) -> config_lib.Config:
@@ -55,7 +58,7 @@ def parse(values: dict[str, Any]) -> config_lib.Config:
       f'The recorded run has settings that this version does not know: '
       f'{", ".join(sorted(unknown))}.'
     )
-  return config_lib.Config(**values)
+  return config_lib.Config(**_with_floats(values))
 
 
 def changes(old: dict[str, Any], new: config_lib.Config) -> list[str]:
@@ -77,8 +80,22 @@ def extended(old: dict[str, Any], new: config_lib.Config) -> list[str]:
 def _differing(
   old: dict[str, Any], new: config_lib.Config
 ) -> list[dataclasses.Field]:
+  old = _with_floats(old)
   return [
     field
     for field in dataclasses.fields(config_lib.Config)
     if old.get(field.name, field.default) != getattr(new, field.name)
   ]
+
+
+def _with_floats(values: dict[str, Any]) -> dict[str, Any]:
+  """Returns recorded values with 'inf' of a float field as a float.
+
+  Files of earlier versions have Infinity instead, which json reads.
+  """
+  floats = [
+    field.name
+    for field in dataclasses.fields(config_lib.Config)
+    if field.type is float and values.get(field.name) in _NOT_FINITE
+  ]
+  return values | {name: float(values[name]) for name in floats}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments import config as config_lib
 from experiments.records import atomic_file
 
 HISTOGRAMS = ('policy_lag_histogram', 'log_rho_histogram')
@@ -50,6 +51,8 @@ TIMES = (
   'actor_wait_seconds',
 )
 
+_COUNTS = ('num_frames', 'num_updates')  # In every file and row.
+
 
 def cell(value: Any) -> str:
   """Formats a number, or the counts of a histogram; NaN becomes empty."""
@@ -70,19 +73,45 @@ def counts(text: str) -> np.ndarray:
   return np.array(text.split(), float)
 
 
+def count(text: str) -> int:
+  """Parses a whole number; a spreadsheet may have written 4.0 or 1e9 for it."""
+  value = float(text)
+  if not value.is_integer():
+    raise ValueError(f'{text!r} is not a whole number')
+  return int(text) if text.strip().isdecimal() else int(value)
+
+
 def read(path: pathlib.Path) -> list[dict[str, str]]:
-  """Reads the complete rows; skips a last row left incomplete by a kill."""
-  with open(path, newline='') as file:
-    lines = [line for line in file if line.endswith('\n')]
-  rows = list(csv.DictReader(lines))
+  """Reads the complete rows; skips a last row left incomplete by a kill.
+
+  Raises:
+    ConfigError: if the file was edited so that it has no such rows.
+  """
+  lines = _lines(path)
+  try:
+    rows = list(csv.DictReader(lines))
+  except csv.Error as error:
+    raise config_lib.ConfigError(f'{path} cannot be read: {error}.') from error
   return [row for row in rows if None not in row and None not in row.values()]
 
 
 def read_header(path: pathlib.Path) -> list[str]:
-  """Reads the names of the columns; [] if there is no complete header."""
-  with open(path, newline='') as file:
-    line = file.readline()
-  return next(csv.reader([line]), []) if line.endswith('\n') else []
+  """Reads the names of the columns; [] if there is no complete header.
+
+  Raises:
+    ConfigError: as `read` does.
+  """
+  return next(csv.reader(_lines(path)), [])
+
+
+def read_until(path: pathlib.Path, num_updates: int) -> list[dict[str, str]]:
+  """Reads the rows up to `num_updates`, which a resumed run continues.
+
+  Raises:
+    ConfigError: if a cell of the file holds no number.
+  """
+  rows = [_checked(row, i, path) for i, row in enumerate(read(path), 1)]
+  return [row for row in rows if int(row['num_updates']) <= num_updates]
 
 
 def order(names: Iterable[str]) -> list[str]:
@@ -99,12 +128,55 @@ def cut(path: pathlib.Path, num_updates: int) -> list[dict[str, str]]:
   """Removes rows after `num_updates` and incomplete rows; returns the rest.
 
   Also removes a header without rows; the next update then sets the columns.
+
+  Raises:
+    ConfigError: as `read_until` does; the file then stays as it is.
   """
-  rows = [row for row in read(path) if int(row['num_updates']) <= num_updates]
-  header = read_header(path)
+  rows, header = read_until(path, num_updates), read_header(path)
   with atomic_file.replacing(path) as new, open(new, 'w', newline='') as file:
     if rows:
       writer = csv.DictWriter(file, header)
       writer.writeheader()
       writer.writerows(rows)
   return rows
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+  """Returns the complete lines, without a byte order mark.
+
+  Raises:
+    ConfigError: if they are not the text of a file with commas.
+  """
+  lines = [x for x in path.read_bytes().splitlines(True) if x.endswith(b'\n')]
+  try:
+    text = [line.decode('utf-8-sig') for line in lines]
+  except UnicodeDecodeError as error:
+    raise config_lib.ConfigError(
+      f'{path} is not UTF-8 text: {error.reason}. Undo the changes to it.'
+    ) from error
+  if text and 'num_frames' not in next(csv.reader(text)):
+    raise config_lib.ConfigError(
+      f'{path} has no column num_frames. Its first line should hold the names '
+      'of the columns, separated by commas.'
+    )
+  return text
+
+
+def _checked(
+  row: dict[str, str], number_of_row: int, path: pathlib.Path
+) -> dict[str, str]:
+  """Returns a row whose counts are integers.
+
+  Raises:
+    ConfigError: if a cell is not as `cell` formats it.
+  """
+  parsers = dict.fromkeys(HISTOGRAMS, counts) | dict.fromkeys(_COUNTS, count)
+  for name in (*_COUNTS, *row):
+    try:
+      parsers.get(name, number)(row.get(name, ''))
+    except ValueError as error:
+      raise config_lib.ConfigError(
+        f'{path} cannot be resumed: row {number_of_row}, column {name}: '
+        f'{error}. Undo the changes to it or choose another --logdir.'
+      ) from error
+  return row | {name: str(count(row[name])) for name in _COUNTS}

@@ -22,6 +22,7 @@ from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import metrics as metrics_lib
+from experiments.records import strict_json
 from experiments.studies import design as design_lib
 from experiments.training import pipeline
 from experiments.training import setup as setup_lib
@@ -122,7 +123,7 @@ def read(
       f'{file} records a run with a different {", ".join(differing)}. Choose '
       'another folder or remove the file.'
     )
-  return record
+  return record | {'mean_return': float(record['mean_return'])}  # 'nan'.
 
 
 def _run_and_write(
@@ -131,7 +132,7 @@ def _run_and_write(
   record = run(trial.config)
   jax.clear_caches()  # The next run compiles other functions.
   with atomic_file.replacing(_file(trial, folder)) as file:
-    file.write_text(json.dumps(record, indent=1) + '\n')
+    file.write_text(strict_json.dumps(record, indent=1) + '\n')
   return record
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any
 
@@ -21,6 +20,7 @@ from envs import registry
 from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import config_json
+from experiments.records import strict_json
 from experiments.records import video
 from experiments.training import checkpoint
 from experiments.training import checkpointing
@@ -120,7 +120,7 @@ def _evaluate(options: Options, parts: parts_lib.Parts) -> dict[str, Any]:
       'seed': options.seed,
     }
     record |= summary(_play(config, options, parts, env, flat, watch))
-    path.write_text(json.dumps(record, indent=2) + '\n')
+    path.write_text(strict_json.dumps(record, indent=2) + '\n')
   return record
 
 
