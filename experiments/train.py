@@ -133,10 +133,11 @@ def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
   """
   if setup.run.num_frames < setup.config.num_frames:
     return False
-  if not (logdir / 'metrics.csv').exists():
+  path, num_updates = logdir / 'metrics.csv', setup.run.num_updates
+  if not path.exists():
     return True
-  rows = metrics_csv.read_until(logdir / 'metrics.csv', setup.run.num_updates)
-  return bool(rows) and int(rows[-1]['num_updates']) == setup.run.num_updates
+  rows = metrics_csv.read_until(path, num_updates)
+  return bool(rows) and int(rows[-1]['num_updates']) == num_updates
 
 
 def _learn(

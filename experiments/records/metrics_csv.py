@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import csv
+import io
 import pathlib
 from typing import Any
 
@@ -147,9 +148,10 @@ def _lines(path: pathlib.Path) -> list[str]:
   Raises:
     ConfigError: if they are not the text of a file with commas.
   """
-  lines = [x for x in path.read_bytes().splitlines(True) if x.endswith(b'\n')]
+  data = path.read_bytes()
+  complete = data[: data.rfind(b'\n') + 1]
   try:
-    text = [line.decode('utf-8-sig') for line in lines]
+    text = list(io.StringIO(complete.decode('utf-8-sig'), newline=''))
   except UnicodeDecodeError as error:
     raise config_lib.ConfigError(
       f'{path} is not UTF-8 text: {error.reason}. Undo the changes to it.'

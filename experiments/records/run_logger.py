@@ -6,6 +6,7 @@ import csv
 import pathlib
 import time
 from typing import Any
+from typing import TextIO
 
 import jax
 import tqdm
@@ -37,13 +38,13 @@ class RunLogger:
     self._config = config
     self._path = logdir / 'metrics.csv'
     self.state = state
+    # The rows up to this update are kept.
+    self._num_updates = state.num_updates - state.interval.num_updates
     self._start = time.monotonic() - state.seconds
     self._path.touch()
-    rows = metrics_csv.cut(
-      self._path, state.num_updates - state.interval.num_updates
-    )
-    self._file = open(self._path, 'a', newline='')
-    self._csv: csv.DictWriter | None = None  # Until the first update.
+    rows = metrics_csv.read_until(self._path, self._num_updates)
+    self._file: TextIO | None = None  # Until the first update, which shows
+    self._csv: csv.DictWriter | None = None  # whether the columns are right.
     self._events = tensorboard.Events(logdir)
     for row in rows:
       self._events.add(row)
@@ -85,7 +86,8 @@ class RunLogger:
     """Closes the records."""
     with contextlib.ExitStack() as stack:  # Closes all, even if one fails.
       stack.callback(self._events.close)
-      stack.callback(self._file.close)
+      if self._file is not None:
+        stack.callback(self._file.close)
       stack.callback(self._bar.close)
 
   def _add(
@@ -108,11 +110,15 @@ class RunLogger:
     """Sets the columns: those of the file, or those of `row` if it is new.
 
     Raises:
-      ConfigError: if the file has other columns than `row`.
+      ConfigError: if the file has other columns than `row`; it then stays as it
+        is.
     """
-    header = metrics_csv.read_header(self._path)
+    kept = metrics_csv.read_until(self._path, self._num_updates)
+    header = metrics_csv.read_header(self._path) if kept else []
     if header:
       self._check_same(header, row)
+    metrics_csv.cut(self._path, self._num_updates)
+    self._file = open(self._path, 'a', newline='')
     self._csv = csv.DictWriter(self._file, header or metrics_csv.order(row))
     if not header:
       self._csv.writeheader()

@@ -33,7 +33,7 @@ class Events:
     """
     event = event_pb2.Event(
       step=int(row['num_frames']),
-      wall_time=metrics_csv.number(row['wall_time']),
+      wall_time=metrics_csv.number(row.get('wall_time', '')),
     )
     for name, text in row.items():
       if name in metrics_csv.HISTOGRAMS:

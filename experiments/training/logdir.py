@@ -11,6 +11,7 @@ from typing import TextIO
 from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import config_json
+from experiments.records import metrics_csv
 from experiments.training import checkpoint
 
 _LOCK = '.lock'
@@ -49,8 +50,8 @@ def check_resumable(config: config_lib.Config, logdir: pathlib.Path) -> None:
 
   Raises:
     ConfigError: if `logdir` holds records without config.json or checkpoints,
-      or a run with other values of flags that must not change; the message
-      names these flags.
+      or a metrics.csv that cannot be continued; or a run with other values of
+      flags that must not change; the message names these flags.
   """
   old = config_json.read(logdir)
   steps = checkpoint.steps(logdir / 'checkpoints')
@@ -59,6 +60,8 @@ def check_resumable(config: config_lib.Config, logdir: pathlib.Path) -> None:
       f'--logdir={logdir} already holds a run, which cannot be resumed because '
       'config.json or its checkpoints are missing. Choose another --logdir.'
     )
+  if (logdir / 'metrics.csv').exists():
+    metrics_csv.read_until(logdir / 'metrics.csv', config.num_frames)
   changed = config_json.changes(old, config) if old is not None else []
   if changed:
     flags = ', '.join(
