@@ -58,23 +58,15 @@ class Atari(envpool_env.EnvPool):
     self.num_stacked = _NUM_STACKED // stack_num
     self._life_loss_ends_episode = life_loss_ends_episode
     self._lives = np.zeros([num_envs], np.int32)
-    super().__init__(
-      task_id,
-      num_envs,
-      seed,
+    # The paper's preprocessing, which the caller may override.
+    paper = dict(
       # Action repeats. An observation is the maximum of the last 2 frames,
       # which needs no option of EnvPool.
       frame_skip=4,
       img_height=84,
       img_width=84,
       gray_scale=True,
-      # 1 unless the caller asks for EnvPool's stacks: see `num_stacked`.
-      stack_num=stack_num,
-      # Up to 30 in the paper.
-      noop_max=noop_max,
-      # 27,000 agent steps are 108,000 frames or 30 minutes.
-      max_episode_steps=max_episode_steps,
-      # The paper has no sticky actions.
+      # No sticky actions.
       repeat_action_probability=0.0,
       # The game's minimal action set.
       full_action_space=False,
@@ -84,7 +76,18 @@ class Atari(envpool_env.EnvPool):
       episodic_life=False,
       # The learner clips rewards; EnvPool would replace them by their signs.
       reward_clip=False,
-      **settings,
+    )
+    super().__init__(
+      task_id,
+      num_envs,
+      seed,
+      # 1 unless the caller asks for EnvPool's stacks: see `num_stacked`.
+      stack_num=stack_num,
+      # Up to 30 in the paper.
+      noop_max=noop_max,
+      # 27,000 agent steps are 108,000 frames or 30 minutes.
+      max_episode_steps=max_episode_steps,
+      **(paper | settings),
     )
 
   def _time_step(

@@ -66,15 +66,38 @@ class Outcome(NamedTuple):
   truncated: np.ndarray  # bool
 
 
-def time_step(outcome: Outcome, observation: Any) -> dm_env.TimeStep:
-  """Returns the `dm_env.TimeStep` of a batch, as `Environment` defines it."""
+class RewardError(ValueError):
+  """An environment gave a reward that is not finite."""
+
+
+def time_step(
+  outcome: Outcome, observation: Any, name: str = 'The environment'
+) -> dm_env.TimeStep:
+  """Returns the `dm_env.TimeStep` of a batch, as `Environment` defines it.
+
+  Args:
+    outcome: of the step.
+    observation: of the step, `[B, ...]`.
+    name: of the environment, for the message.
+
+  Raises:
+    RewardError: if a reward is not finite in float32.
+  """
+  with np.errstate(over='ignore', invalid='ignore'):
+    reward = np.where(outcome.first, 0, outcome.reward).astype(np.float32)
+  if not np.isfinite(reward).all():
+    index = int(np.argmin(np.isfinite(reward)))
+    raise RewardError(
+      f'{name}: the reward of environment {index} is {outcome.reward[index]}, '
+      'not a finite number of 32 bits.'
+    )
   last = outcome.terminated | outcome.truncated
   step_type = np.full(last.shape, dm_env.StepType.MID, np.int32)
   step_type[last] = dm_env.StepType.LAST
   step_type[outcome.first] = dm_env.StepType.FIRST
   return dm_env.TimeStep(
     step_type=step_type,
-    reward=np.where(outcome.first, 0, outcome.reward).astype(np.float32),
+    reward=reward,
     discount=np.where(outcome.terminated, 0, 1).astype(np.float32),
     observation=observation,
   )

@@ -8,6 +8,7 @@ overrides both.
 from collections.abc import Iterable
 import dataclasses
 import difflib
+import json
 import math
 import os
 import pathlib
@@ -80,6 +81,18 @@ class Config:
     "The environment: 'Catch', 'DelayedCatch', the id of an EnvPool task with "
     "one discrete action, or 'module:factory', a function that makes a dm_env "
     'or Gymnasium environment.',
+  )
+  env_kwargs: str = _field(
+    '',
+    'Arguments of the environment, a JSON object such as {"difficulty": 2}: '
+    'arguments of a factory, or options of an EnvPool task. Not from the '
+    'paper.',
+  )
+  env_processes: bool = _field(
+    False,
+    'Runs each environment of a module:factory in a process of its own. For '
+    'environments that need milliseconds for a step. Not from the paper.',
+    resumable=True,
   )
   num_frames: int = _field(
     200_000_000,
@@ -412,6 +425,30 @@ def _as_python(value: Any, kind: type) -> Any:
   if kind is str and isinstance(value, os.PathLike):
     return os.fspath(value)
   return value
+
+
+def env_settings(config: Config) -> dict[str, Any]:
+  """Returns the settings of `config` that `envs.registry.make` takes.
+
+  Raises:
+    ConfigError: if --env_kwargs is not a JSON object.
+  """
+  try:
+    env_kwargs = json.loads(config.env_kwargs or '{}')
+  except ValueError as error:
+    raise ConfigError(
+      f'--env_kwargs={config.env_kwargs} is not JSON: {error}.'
+    ) from error
+  if not isinstance(env_kwargs, dict):
+    raise ConfigError(
+      f'--env_kwargs={config.env_kwargs} is not a JSON object, such as '
+      '{"difficulty": 2}.'
+    )
+  return {
+    'env_kwargs': env_kwargs,
+    'env_processes': config.env_processes,
+    'timeout_seconds': config.timeout_seconds,
+  }
 
 
 def did_you_mean(name: str, known: Any) -> str:

@@ -24,6 +24,7 @@ from agents import parameter_store
 from agents import replay
 from agents import trajectory
 from agents import trajectory_queue
+from envs import closing
 from envs import environment
 from envs import registry
 from experiments import config as config_lib
@@ -55,19 +56,25 @@ def make_envs(
     ConfigError: if the environments cannot be made.
   """
   num_threads = max(1, hardware.num_cores() // config.num_actors)
+  settings = config_lib.env_settings(config) | settings
+  envs = []
   try:
-    return [
-      registry.make(
-        config.env,
-        config.envs_per_actor,
-        _seed(config, actor_id, num_updates),
-        num_threads=num_threads,
-        **settings,
+    for actor_id in range(config.num_actors):
+      envs.append(
+        registry.make(
+          config.env,
+          config.envs_per_actor,
+          _seed(config, actor_id, num_updates),
+          num_threads=num_threads,
+          **settings,
+        )
       )
-      for actor_id in range(config.num_actors)
-    ]
-  except registry.ERRORS as error:
-    raise config_lib.ConfigError(str(error)) from error
+  except BaseException as error:
+    closing.close_all(envs)
+    if isinstance(error, registry.ERRORS):
+      raise config_lib.ConfigError(str(error)) from error
+    raise
+  return envs
 
 
 def make_agent(

@@ -15,6 +15,7 @@ from agents import actor
 from agents import agent as agent_lib
 from agents import evaluator
 from envs import atari
+from envs import closing
 from envs import environment
 from envs import registry
 from experiments import config as config_lib
@@ -103,10 +104,10 @@ def _evaluate(options: Options, parts: parts_lib.Parts) -> dict[str, Any]:
   logdir = config_lib.path(options.logdir)
   config = read_config(logdir)
   num_updates, flat = checkpointing.read(logdir / 'checkpoints', options.step)
-  settings = env_settings(config.env, options) | {'factory': parts.make_env}
+  settings = env_settings(config, options) | {'factory': parts.make_env}
   with (
     atomic_file.replacing(logdir / 'evaluation.json') as path,
-    contextlib.closing(make_env(config.env, options, settings)) as env,
+    closing.closing(make_env(config.env, options, settings)) as env,
     _video_recording(options, env) as watch,
   ):
     record = {
@@ -218,23 +219,25 @@ def read_config(logdir: pathlib.Path) -> config_lib.Config:
   return config_json.parse(recorded)
 
 
-def env_settings(env_id: str, options: Options) -> dict[str, Any]:
+def env_settings(config: config_lib.Config, options: Options) -> dict[str, Any]:
   """Returns the settings of an environment for evaluation.
 
   Raises:
     ConfigError: if `noop_max` is given for an environment that is not Atari.
   """
-  if registry.is_atari(env_id):
+  settings = config_lib.env_settings(config)
+  if registry.is_atari(config.env):
+    as_trained = settings['env_kwargs'].get('noop_max', atari.NOOP_MAX)
     given = options.noop_max
-    return dict(
-      noop_max=atari.NOOP_MAX if given is None else given,
+    return settings | dict(
+      noop_max=as_trained if given is None else given,
       life_loss_ends_episode=False,
     )
   if options.noop_max is not None:
     raise config_lib.ConfigError(
-      f'--noop_max applies to Atari games only; {env_id} is not one.'
+      f'--noop_max applies to Atari games only; {config.env} is not one.'
     )
-  return {}
+  return settings
 
 
 def make_env(

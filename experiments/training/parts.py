@@ -15,8 +15,8 @@ import optax
 
 from agents import agent as agent_lib
 from agents import loss_interface
-from envs import batched
 from envs import environment
+from envs import factories
 from experiments import config as config_lib
 from experiments.training import builders
 
@@ -108,8 +108,8 @@ def _named(
   if not name:
     return default
   try:
-    return batched.find(name)
-  except batched.FactoryError as error:
+    return factories.find(name)
+  except factories.FactoryError as error:
     raise config_lib.ConfigError(
       f'--{field}: {error} A factory that cannot be imported must be given in '
       f'Python, as make_{field}=...'

@@ -13,6 +13,7 @@ from agents import actor
 from agents import learner
 from agents import parameter_store
 from agents import trajectory_queue
+from envs import closing
 from envs import environment
 from experiments.training import builders
 from experiments.training import rollout_order
@@ -123,13 +124,14 @@ def _join(
   Logs an error for a stuck thread and leaves its environment open.
   """
   deadline = time.monotonic() + _JOIN_SECONDS
-  with contextlib.ExitStack() as stack:  # Closes all, even if one raises.
-    for thread, env in zip(threads, envs, strict=True):
-      if thread.ident is not None:  # It was started.
-        thread.join(max(0.0, deadline - time.monotonic()))
-      if thread.is_alive():
-        logging.error(
-          '%s is stuck in its environment, which stays open.', thread.name
-        )
-      else:
-        stack.callback(env.close)
+  idle = []
+  for thread, env in zip(threads, envs, strict=True):
+    if thread.ident is not None:  # It was started.
+      thread.join(max(0.0, deadline - time.monotonic()))
+    if thread.is_alive():
+      logging.error(
+        '%s is stuck in its environment, which stays open.', thread.name
+      )
+    else:
+      idle.append(env)
+  closing.close_all(idle)

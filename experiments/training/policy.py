@@ -117,7 +117,7 @@ def load(
   try:
     config = evaluation.read_config(path)
     num_updates, flat = checkpointing.read(path / 'checkpoints', step)
-    settings = evaluation.env_settings(config.env, options)
+    settings = evaluation.env_settings(config, options)
     with contextlib.closing(
       evaluation.make_env(config.env, options, settings)
     ) as env:

@@ -16,6 +16,7 @@ from agents import actor
 from agents import agent as agent_lib
 from agents import learner
 from agents import replay
+from envs import closing
 from envs import environment
 from experiments import config as config_lib
 from experiments.training import builders
@@ -45,7 +46,7 @@ class Setup(NamedTuple):
 
   def close(self) -> None:
     """Closes the environments of all actors."""
-    _close(self.envs)
+    closing.close_all(self.envs)
 
 
 def make_setup(
@@ -82,7 +83,7 @@ def make_setup(
   with contextlib.ExitStack() as stack:
     if envs is None:
       envs = builders.make_envs(config, num_updates, factory=parts.make_env)
-      stack.callback(_close, envs)
+      stack.callback(closing.close_all, envs)
     devices = list(devices or jax.local_devices())
     agent = agent or parts.make_agent(config, envs[0])
     optimizer = parts.make_optimizer(config)
@@ -133,13 +134,6 @@ def _initialized_from(logdir: str, agent: agent_lib.Agent) -> agent_lib.Agent:
       f'Cannot start from --init_from={logdir}: {error}'
     ) from error
   return agent._replace(init=lambda key: params)
-
-
-def _close(envs: Sequence[environment.Environment]) -> None:
-  """Closes all environments, even if one of them raises."""
-  with contextlib.ExitStack() as stack:
-    for env in envs:
-      stack.callback(env.close)
 
 
 def _resume(

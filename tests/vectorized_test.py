@@ -4,7 +4,7 @@ import dm_env
 import numpy as np
 import pytest
 
-from envs import batched
+from envs import factories
 from envs import registry
 from experiments import train
 from tests import running
@@ -68,7 +68,7 @@ def test_rendering_works_only_if_requested():
   assert (env.render(1) == shown[1]).all()
   plain = registry.make('tests.own_envs:Dice', 1, 0)
   plain.reset()
-  with pytest.raises(batched.FactoryError, match='render'):
+  with pytest.raises(factories.FactoryError, match='render'):
     plain.render(0)
 
 
@@ -86,9 +86,9 @@ def test_rendering_works_only_if_requested():
   ),
 )
 def test_unusable_factories_raise_factory_error(name, match):
-  with pytest.raises(batched.FactoryError, match=match):
+  with pytest.raises(factories.FactoryError, match=match):
     registry.make(name, 1, 0)
-  assert batched.FactoryError in registry.ERRORS
+  assert factories.FactoryError in registry.ERRORS
 
 
 def test_a_reward_may_be_an_array_of_one_element():

@@ -1,0 +1,113 @@
+"""A `gymnasium.vector.VectorEnv` that a user's factory returns."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from envs import adapter
+from envs import copies
+from envs import factories
+from envs import leaves
+from envs import spaces
+
+_NEXT_STEP = gymnasium.vector.AutoresetMode.NEXT_STEP
+
+
+class Given:
+  """A vector environment of the user, whose batches are checked as a whole."""
+
+  def __init__(
+    self, recipe: adapter.Recipe, vector: Any, num_envs: int, seed: int
+  ):
+    """Wraps `vector`.
+
+    Raises:
+      FactoryError: if it resets in another way than on the step after the last,
+        has another number of environments, or is not supported.
+    """
+    _check(recipe.name, vector, num_envs)
+    copies.claim(vector, recipe.name)
+    self._name, self._vector, self._seed = recipe.name, vector, seed
+    self._records, self._batch = recipe.records, (num_envs,)
+    try:
+      self.declared = adapter.Declared(
+        spaces.observation_tree(vector.single_observation_space),
+        spaces.action_leaf(vector.single_action_space),
+        adapter.stated(vector, 'frames_per_step'),
+        adapter.stated(vector, 'num_stacked'),
+        takes_seed=True,
+      )
+    except factories.FactoryError as error:
+      raise factories.FactoryError(
+        f'{self._name} is not supported: {error}.'
+      ) from error
+
+  def reset(self) -> Any:
+    """Resets all environments; the first time with the seed."""
+    observation, _ = self._vector.reset(seed=self._seed)
+    self._seed = None
+    return self._convert(observation)
+
+  def step(self, actions: np.ndarray) -> Any:
+    """Steps all environments."""
+    leaf = self.declared.action
+    if leaf.is_discrete:
+      actions = np.asarray(actions, np.int64) + leaf.start
+    outcome = self._vector.step(np.asarray(actions, leaf.dtype))
+    observation, reward, terminated, truncated, _ = outcome
+    observation, infos = self._convert(observation)
+    return (
+      observation,
+      np.asarray(reward),
+      np.array(terminated, bool),
+      np.array(truncated, bool),
+      infos,
+    )
+
+  def render(self, index: int) -> np.ndarray:
+    """Returns the image of an environment."""
+    return np.asarray(self._vector.render()[index])
+
+  def late(self) -> list[int]:
+    """Returns nothing: the vector environment does not say."""
+    return []
+
+  def close(self) -> None:
+    """Closes the vector environment."""
+    copies.release(self._vector)
+    self._vector.close()
+
+  def kill(self) -> None:
+    """Does nothing: the processes of the user are not known."""
+
+  def _convert(self, raw: Any) -> tuple[Any, dict[str, Any]]:
+    """Returns converted observations in new arrays, and an `info`."""
+    tree = self.declared.observation
+    infos = {}
+    observation = leaves.convert(raw, tree, self._batch)
+    if self._records:
+      each = lambda i: leaves.values_checksum(_at(raw, i), tree)
+      infos['checksum'] = np.array([each(i) for i in range(*self._batch)])
+    return leaves.map_leaves(np.array, observation), infos
+
+
+def _at(tree: Any, i: int) -> Any:
+  if isinstance(tree, dict):
+    return {key: _at(part, i) for key, part in tree.items()}
+  return tree[i]
+
+
+def _check(name: str, vector: Any, num_envs: int) -> None:
+  mode = (vector.metadata or {}).get('autoreset_mode')
+  if mode not in (_NEXT_STEP, _NEXT_STEP.value):
+    raise factories.FactoryError(
+      f'{name} makes a VectorEnv with autoreset_mode {mode}; construct it with '
+      'autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP, which must '
+      "also be its metadata['autoreset_mode']."
+    )
+  if vector.num_envs != num_envs:
+    raise factories.FactoryError(
+      f'{name} makes a VectorEnv of {vector.num_envs} environments, not of '
+      f'{num_envs}: take the argument num_envs, or set --envs_per_actor.'
+    )

@@ -1,0 +1,190 @@
+"""The leaves of observations and actions: what was declared, and conversion.
+
+Observations are declared as a Gymnasium space or as dm_env specs. Both become a
+tree of plain dicts whose leaves are `Leaf`s. `convert` makes the values that an
+environment gives obey it, or raises.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+from typing import NamedTuple
+import zlib
+
+import dm_env
+import numpy as np
+
+from envs import factories
+
+# JAX stores 64-bit numbers in 32 bits.
+_NARROW = {
+  np.dtype(np.int64): np.dtype(np.int32),
+  np.dtype(np.uint64): np.dtype(np.uint32),
+  np.dtype(np.float64): np.dtype(np.float32),
+}
+
+
+class Leaf(NamedTuple):
+  """One array of an observation, or an action."""
+
+  path: str  # Its keys, for messages; '' if it is the only leaf.
+  spec: dm_env.specs.Array  # As the agent sees it: 32 bits, discrete from 0.
+  start: int  # What the environment adds to the values of a discrete leaf.
+  dtype: np.dtype  # As declared.
+
+  @property
+  def is_discrete(self) -> bool:
+    """Whether values are numbered from 0."""
+    return isinstance(self.spec, dm_env.specs.DiscreteArray)
+
+
+Tree = Any  # A Leaf, or a dict of Trees.
+
+
+def narrow(dtype: Any) -> np.dtype:
+  """Returns the dtype in which JAX stores `dtype`."""
+  dtype = np.dtype(dtype)
+  return _NARROW.get(dtype, dtype)
+
+
+def map_leaves(function: Callable[..., Any], tree: Tree) -> Any:
+  """Applies a function to every leaf; returns a tree of the results."""
+  if isinstance(tree, dict):
+    return {key: map_leaves(function, part) for key, part in tree.items()}
+  return function(tree)
+
+
+def specs(tree: Tree) -> Any:
+  """Returns the specs of the leaves, in a plain dict or alone."""
+  return map_leaves(lambda leaf: leaf.spec, tree)
+
+
+def convert(value: Any, tree: Tree, batch: tuple[int, ...] = ()) -> Any:
+  """Converts an observation to arrays that obey the specs of `tree`.
+
+  Args:
+    value: the observation.
+    tree: what was declared.
+    batch: leading axes of the observation, which the specs do not have.
+
+  Returns:
+    A plain dict of arrays, or one array. Arrays that obey their spec already
+    are not copied.
+
+  Raises:
+    FactoryError: naming the leaf, if keys or shapes differ from those declared,
+      or if a number cannot be stored as declared.
+  """
+  if isinstance(tree, Leaf):
+    return _convert_leaf(value, tree, batch)
+  return {
+    key: convert(part, tree[key], batch)
+    for key, part in _parts(value, tree).items()
+  }
+
+
+def values_checksum(value: Any, tree: Tree) -> int:
+  """Returns a CRC-32 of the numbers of one observation, as it was given.
+
+  It depends on the values alone, not on the dtypes: equal numbers have equal
+  sums before and after `convert`, which this does not use.
+  """
+  if isinstance(tree, Leaf):
+    return zlib.crc32(_numbers(np.asarray(value), tree.start).tobytes())
+  total = 0
+  for key in sorted(tree):
+    part = values_checksum(value[key], tree[key])
+    total = zlib.crc32(part.to_bytes(4, 'little'), total)
+  return total
+
+
+def _numbers(array: np.ndarray, start: int) -> np.ndarray:
+  """Returns values as JAX can hold them, as float64, counted from `start`."""
+  with np.errstate(over='ignore'):
+    if array.dtype.kind == 'f':
+      array = array.astype(narrow(array.dtype))
+    return array.astype(np.float64) - start
+
+
+def _parts(value: Any, tree: dict[str, Tree]) -> dict[str, Any]:
+  """Returns the entries of `value` in the order of `tree`, checking keys."""
+  if not isinstance(value, Mapping):
+    raise factories.FactoryError(
+      f'an observation is a {type(value).__name__}, not a dict with the keys '
+      f'{", ".join(tree)}'
+    )
+  if value.keys() != tree.keys():
+    raise factories.FactoryError(
+      f'an observation has the keys {", ".join(map(str, value))}; declared '
+      f'are {", ".join(tree)}'
+    )
+  return {key: value[key] for key in tree}
+
+
+def _convert_leaf(value: Any, leaf: Leaf, batch: tuple[int, ...]) -> np.ndarray:
+  spec = leaf.spec
+  array = value if type(value) is np.ndarray else _as_array(value, leaf)
+  if array.shape != batch + spec.shape:
+    raise factories.FactoryError(
+      f'{_called(leaf)} has shape {list(array.shape)}, declared is '
+      f'{list(batch + spec.shape)}'
+    )
+  if leaf.is_discrete:
+    return _from_zero(array, leaf)
+  if array.dtype == spec.dtype:
+    return array
+  return _cast(array, spec.dtype, leaf)
+
+
+def _as_array(value: Any, leaf: Leaf) -> np.ndarray:
+  try:
+    return np.asarray(value)
+  except (ValueError, TypeError) as error:  # Lists of different lengths.
+    raise factories.FactoryError(
+      f'{_called(leaf)} is not an array: {error}'
+    ) from error
+
+
+def _from_zero(array: np.ndarray, leaf: Leaf) -> np.ndarray:
+  """Returns discrete values counted from 0, as declared in `leaf.spec`."""
+  if array.dtype.kind not in 'iu':
+    array = _cast(array, np.dtype(np.int64), leaf)
+  number = array.astype(np.int64) - leaf.start
+  wrong = (number < 0) | (number >= leaf.spec.num_values)
+  if wrong.any():
+    raise factories.FactoryError(
+      f'{_called(leaf)} is {np.ravel(array)[np.ravel(wrong)][0]}, not one of '
+      f'{leaf.start} to {leaf.start + leaf.spec.num_values - 1}'
+    )
+  return number.astype(leaf.spec.dtype)
+
+
+def _cast(array: np.ndarray, dtype: np.dtype, leaf: Leaf) -> np.ndarray:
+  """Casts to `dtype`; raises a FactoryError if that changes a value.
+
+  Floats may be rounded to fewer bits, but not to infinity.
+  """
+  if array.dtype.kind not in 'biuf':
+    raise factories.FactoryError(
+      f'{_called(leaf)} is of dtype {array.dtype}, not numbers; for words see '
+      'envs/text.py'
+    )
+  with np.errstate(invalid='ignore', over='ignore'):
+    cast = array.astype(dtype)
+    if dtype.kind == array.dtype.kind == 'f':
+      kept = np.isfinite(cast) == np.isfinite(array)
+    elif np.can_cast(array.dtype, dtype):
+      return cast
+    else:
+      kept = (cast == array) & (cast.astype(array.dtype) == array)
+  if not np.all(kept):
+    raise factories.FactoryError(
+      f'{_called(leaf)} is of dtype {array.dtype} and holds '
+      f'{np.ravel(array)[~np.ravel(kept)][0]}, which the declared {leaf.dtype} '
+      f'(stored as {dtype}) cannot hold'
+    )
+  return cast
+
+
+def _called(leaf: Leaf) -> str:
+  return f'observation {leaf.path!r}' if leaf.path else 'the observation'

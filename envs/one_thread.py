@@ -1,0 +1,60 @@
+"""A thread of its own for objects that are bound to the thread that made them.
+
+Some environments hold such objects: a database connection, a graphics context.
+"""
+
+from collections.abc import Callable
+import queue
+import threading
+from typing import Any
+import weakref
+
+
+class OneThread:
+  """Calls functions one after the other, all in the same daemon thread.
+
+  A function that hangs blocks neither the caller's deadline nor the exit of the
+  process.
+  """
+
+  def __init__(self, name: str):
+    self._calls = queue.SimpleQueue()
+    threading.Thread(
+      target=_run, args=(self._calls,), name=name, daemon=True
+    ).start()
+    weakref.finalize(self, self._calls.put, None)
+
+  def call(
+    self,
+    function: Callable[..., Any],
+    *args: Any,
+    timeout_seconds: float | None = None,
+  ) -> Any:
+    """Calls a function in the thread; returns its result or raises its error.
+
+    Raises:
+      TimeoutError: if there is no result in time. The call goes on, and later
+        calls wait for it.
+    """
+    done = queue.SimpleQueue()
+    self._calls.put((function, args, done))
+    try:
+      result, error = done.get(timeout=timeout_seconds)
+    except queue.Empty:
+      raise TimeoutError from None
+    if error is not None:
+      raise error
+    return result
+
+
+def _run(calls: queue.SimpleQueue) -> None:
+  """Runs the calls until there is None instead of one."""
+  while (call := calls.get()) is not None:
+    function, args, done = call
+    try:
+      outcome = function(*args), None
+    except BaseException as error:  # Belongs to the caller.
+      outcome = None, error
+    done.put(outcome)
+    # Nothing may keep the environments alive while this waits.
+    del call, function, args, done, outcome
