@@ -1,13 +1,16 @@
 """Copies of an environment that step at the same time, in a process each."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
+import contextlib
 import functools
 import multiprocessing
 import time
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import async_vector_env
 import numpy as np
 
 from envs import adapter
@@ -34,7 +37,7 @@ class Asynchronous:
     make_seconds: float | None,
     step_seconds: float | None,
   ):
-    """Starts a process for each environment.
+    """Finds out what the environments declare; `start` makes them.
 
     Args:
       recipe: how to make an environment.
@@ -50,25 +53,34 @@ class Asynchronous:
     self.declared = processes.declared_by(
       recipe, None if unseeded else seeds[0], make_seconds
     )
-    # Gymnasium makes the first one in this process, too: it gets the spaces.
-    spaces_only = _Spaces(self.declared)
-    with processes.starting():
-      vector = _Vector(
-        [_Copy(spaces_only, recipe, i, seed) for i, seed in enumerate(seeds)],
-        context=processes.CONTEXT,
-        worker=processes.work,
-        autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
-      )
-    self._vector = vector
-    processes.end_with(self, vector.processes)
+    self._recipe, self._seeds, self._vector = recipe, seeds, None
+    self._silent = False  # A process died or was late.
 
-  def check(self) -> None:
-    """Waits until all environments are made.
+  def start(self) -> None:
+    """Starts a process for each environment; waits until all are made.
 
     Raises:
       FactoryError: if one cannot be made, or differs from the others.
     """
-    self._wait(self._vector._check_spaces)
+    # Gymnasium makes the first one in this process, too: it gets the spaces.
+    here = _Spaces(self.declared)
+    numbered = enumerate(self._seeds)
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(processes.starting())
+
+      def started(vector):
+        self._vector = vector
+        processes.end_with(self, vector.processes)
+        stack.close()
+
+      make = lambda: _Vector(
+        started,
+        [_Copy(here, self._recipe, i, seed) for i, seed in numbered],
+        context=processes.CONTEXT,
+        worker=processes.work,
+        autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
+      )
+      self._wait(make)
     for i, declared in enumerate(self._wait(self._vector.call, 'declared')):
       adapter.check_agree(self._name, declared, self.declared, i)
 
@@ -89,28 +101,39 @@ class Asynchronous:
 
   def late(self) -> list[int]:
     """Returns the indices of the environments that do not answer."""
-    pipes = enumerate(self._vector.parent_pipes)
+    pipes = enumerate(self._vector.parent_pipes if self._vector else [])
     return [i for i, pipe in pipes if pipe and not pipe.poll(0)]
 
   def close(self) -> None:
-    """Closes all environments and waits for their processes to end."""
-    self._vector.close()
+    """Closes all environments and waits for their processes to end.
+
+    Kills them if one of them did not answer.
+    """
+    if self._silent:
+      self.kill()
+    else:
+      self._vector.close()
 
   def kill(self) -> None:
     """Kills all processes."""
-    processes.kill(self._vector.processes)
-    self._vector.closed = True
+    if self._vector is not None:
+      processes.kill(self._vector.processes)
+      self._vector.closed = True
 
   def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
     """Calls a function that waits for the processes; names those that fail."""
     try:
       return function(*args)
     except multiprocessing.TimeoutError:
+      self._silent = True
       raise factories.FactoryError(
         f'{_these(self._name, self.late())} did not answer within '
         f'{self._step_seconds:g} s.'
       ) from None
     except (EOFError, OSError) as error:
+      if self._vector is None:
+        raise
+      self._silent = True
       raise factories.FactoryError(self._dead()) from error
 
   def _dead(self) -> str:
@@ -125,14 +148,28 @@ class Asynchronous:
 
 
 class _Vector(gymnasium.vector.AsyncVectorEnv):
-  """An `AsyncVectorEnv` whose constructor does not wait for its processes."""
+  """An `AsyncVectorEnv` that is known before its environments are made."""
 
-  _checked = False
+  def __init__(self, started: Callable[[Any], None], *args: Any, **kwargs: Any):
+    """Calls `started` with this object once all processes are started."""
+    self._started = started
+    super().__init__(*args, **kwargs)
 
   def _check_spaces(self) -> None:
-    if self._checked:
-      super()._check_spaces()
-    self._checked = True
+    self._started(self)
+    super()._check_spaces()
+
+  def _raise_if_errors(self, successes: Iterable[bool]) -> None:
+    """Raises the first environment's error, with the trace of its process."""
+    failed = [self.error_queue.get() for success in successes if not success]
+    for index, *_ in failed:
+      self.parent_pipes[index].close()
+      self.parent_pipes[index] = None
+    if failed:
+      self._state = async_vector_env.AsyncState.DEFAULT
+      _, _, error, trace = min(failed, key=lambda failure: failure[0])
+      error.add_note(trace)
+      raise error
 
 
 class _Spaces(gymnasium.Env):

@@ -92,7 +92,8 @@ def _observation_leaf(declared: Any, path: str) -> leaves.Leaf:
     raise factories.FactoryError(
       f'{_called(path)} holds no numbers but {spec}; see envs/text.py for words'
     )
-  return leaves.Leaf(path, _narrow(spec), start, spec.dtype)
+  dtype = np.dtype(getattr(declared, 'dtype', spec.dtype))
+  return leaves.Leaf(path, _narrow(spec), start, dtype)
 
 
 def _spec_of_space(space: Any, path: str) -> tuple[dm_env.specs.Array, int]:

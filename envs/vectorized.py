@@ -179,7 +179,7 @@ class Vectorized:
       make_seconds=self._make_seconds,
       step_seconds=self._step_seconds,
     )
-    self._envs.check()
+    self._envs.start()
 
   def _batch_size(self, recipe: adapter.Recipe) -> dict[str, int]:
     factory = recipe.factory or factories.find(recipe.name)
