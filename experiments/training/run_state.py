@@ -130,7 +130,7 @@ def restore_replayed(
   template: trajectory_lib.Trajectory,
   device: jax.Device,
 ) -> replay.Contents:
-  """Returns the saved contents of the replay buffer, on `device`.
+  """Returns the saved contents of the replay buffer, on `device`; () if none.
 
   Args:
     flat: the arrays from `checkpoint.read`.
@@ -140,6 +140,8 @@ def restore_replayed(
   Raises:
     CheckpointError: if the arrays do not fit the template.
   """
+  if not _has(flat, 'memory'):
+    return ()
   any_length = jax.tree.map(
     lambda x: np.empty((0, *x.shape), x.dtype), template
   )
