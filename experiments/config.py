@@ -277,7 +277,8 @@ class Config:
   )
   clip_c_threshold: float = _field(
     1.0,
-    "Threshold c_bar of V-trace's traces. inf: no clipping. Section 4.1.",
+    "Threshold c_bar of V-trace's traces; at most rho_bar in theorem 1. 0: "
+    'one-step targets. inf: no clipping. Section 4.1.',
     bounds=_NON_NEGATIVE,
   )
   clip_pg_rho_threshold: float = _field(

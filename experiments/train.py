@@ -75,6 +75,7 @@ def train(
   parts = parts_lib.Parts(make_env, make_agent, make_optimizer, make_loss)
   config = parts_lib.record(config, parts)
   validation.validate(config, jax.local_device_count())
+  validation.warn(config)
   with (
     logdir_lib.claimed(config) as logdir,
     _debug_nans(config.debug_nans),

@@ -6,6 +6,7 @@ import os
 import pathlib
 
 import dm_env
+import jax
 import numpy as np
 import pytest
 
@@ -74,6 +75,63 @@ def test_every_preset_is_valid_on_one_device(preset):
 def test_invalid_values_raise_config_error(settings, devices, match):
   with pytest.raises(config_lib.ConfigError, match=match):
     validation.validate(config_lib.from_preset('catch', **settings), devices)
+
+
+@pytest.mark.parametrize(
+  'name', ('max_grad_norm', 'clip_rho_threshold', 'clip_pg_rho_threshold')
+)
+@pytest.mark.parametrize('zero', (0.0, -0.0, 0))
+def test_thresholds_at_which_nothing_is_trained_are_rejected(name, zero):
+  config = config_lib.from_preset('catch', **{name: zero})
+  with pytest.raises(
+    config_lib.ConfigError, match=f'--{name}=0 trains nothing'
+  ):
+    validation.validate(config, num_devices=1)
+
+
+def test_one_step_targets_are_valid():
+  config = config_lib.from_preset('catch', clip_c_threshold=0.0, lambda_=0.0)
+  validation.validate(config, num_devices=1)
+
+
+def test_several_hosts_are_rejected(monkeypatch):
+  monkeypatch.setattr(jax, 'process_count', lambda: 3)
+  with pytest.raises(config_lib.ConfigError, match='3 processes.*hosts'):
+    validation.validate(config_lib.from_preset('catch'), num_devices=1)
+
+
+@pytest.mark.parametrize(
+  'rho_bar,c_bar,correction,warns',
+  (
+    (0.5, 0.75, 'vtrace', True),
+    (1.0, math.inf, 'vtrace', True),
+    (0.75, 0.75, 'vtrace', False),
+    (2.0, 0.5, 'vtrace', False),
+    (math.inf, math.inf, 'vtrace', False),
+    (0.5, 0.75, 'one_step', False),  # It uses neither.
+  ),
+)
+def test_a_rho_bar_below_c_bar_is_warned_of(
+  monkeypatch, rho_bar, c_bar, correction, warns
+):
+  warnings = []
+  monkeypatch.setattr(
+    validation.logging,
+    'warning',
+    lambda text, *args: warnings.append(text % args),
+  )
+  config = config_lib.from_preset(
+    'catch',
+    clip_rho_threshold=rho_bar,
+    clip_c_threshold=c_bar,
+    correction=correction,
+  )
+  validation.validate(config, num_devices=1)
+  assert not warnings  # Validation alone says nothing.
+  validation.warn(config)
+  assert len(warnings) == warns
+  if warns:
+    assert f'={rho_bar:g} ' in warnings[0] and f'={c_bar:g},' in warnings[0]
 
 
 def test_infinite_thresholds_are_valid():

@@ -1,7 +1,8 @@
 """Networks over arrival rows `[T, B]`: a torso, a core and two heads.
 
 As in the paper, the input is the observation. A recurrent core also receives
-the last reward and the last action.
+the last reward and the last action, which are zero at the first step of an
+episode (in the authors' code they are those of the episode before).
 """
 
 from collections.abc import Callable
