@@ -48,7 +48,12 @@ def play(
       the last environments are not counted.
     watch: called with every timestep `[B]`, beginning with that of the reset.
       While it returns True, play continues even if all N episodes have ended.
+
+  Raises:
+    ValueError: if N is not positive.
   """
+  if num_episodes < 1:
+    raise ValueError(f'{num_episodes} episodes to play; expected at least 1.')
   quotas = _quotas(num_episodes, env.num_envs)
   ended = [[] for _ in quotas]
   for timestep, totals in _steps(env, act, params, core_state, key):

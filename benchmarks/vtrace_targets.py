@@ -15,17 +15,27 @@ from unittest import mock
 from absl import flags
 import jax
 import numpy as np
-import rlax
 
 from benchmarks import timing
 from experiments import cli
+from experiments import config as config_lib
 import vtrace
 
 _LENGTHS, _BATCHES = (20, 100, 1000), (32, 256)
 
 
 def rlax_targets(log_rhos, discounts, rewards, values, bootstrap_value):
-  """Computes the targets with rlax, which takes rho and the values at t + 1."""
+  """Computes the targets with rlax, which takes rho and the values at t + 1.
+
+  Raises:
+    ConfigError: if rlax is not installed.
+  """
+  try:
+    import rlax  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise config_lib.ConfigError(
+      f'rlax (extra `benchmarks`) is not installed: {error}.'
+    ) from error
   next_values = jax.numpy.concatenate([values[1:], bootstrap_value[None]])
   return jax.vmap(rlax.vtrace_td_error_and_advantage, in_axes=1, out_axes=1)(
     values, next_values, rewards, discounts, jax.numpy.exp(log_rhos)

@@ -202,7 +202,7 @@ def loss_of(inputs):
 
 
 def test_the_loss_of_several_value_heads_sums_over_them():
-  """The entropy of the one policy counts once."""
+  # The entropy of the one policy counts once.
   inputs = make_loss_inputs()
   trained = ('target_log_probs', 'values')
 

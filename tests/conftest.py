@@ -35,7 +35,7 @@ def one_device(monkeypatch):
 
 @pytest.fixture
 def sleeping(monkeypatch):
-  """Knows which threads have come to a gate to sleep there."""
+  """Records which threads have come to a gate to sleep there."""
   from agents import waiting
 
   wait, arrived = waiting.Gate.wait, {}

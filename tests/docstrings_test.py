@@ -14,11 +14,11 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Third-person verbs that a docstring may begin with; add one if it is a verb.
 VERBS = frozenset(
   """
-  Acts Adds Advances Applies Bootstraps Calls Checks Clips Closes Compares
+  Acts Adds Advances Applies Bootstraps Broadcasts Calls Checks Clips Closes Compares
   Compiles Computes Concatenates Converts Convolves Copies Counts Declares
   Defines Disables Does Doubles Draws Enables Encodes Ends Enumerates
   Evaluates Finds Flips Formats Frees Gathers Gives Groups Hashes Imports
-  Initializes Iterates Joins Keeps Kills Limits Logs Makes Maps Measures
+  Initializes Iterates Joins Keeps Kills Lets Limits Logs Makes Maps Measures
   Moves Opens Packs Pads Parses Plays Plots Polls Prints Puts Raises
   Re-measures Reads Rearranges Recomputes Records Releases Removes Replaces
   Replicates Resets Restores Resumes Returns Runs Samples Scales Sends Sets

@@ -56,6 +56,12 @@ def test_short_episodes_are_not_overrepresented(
   assert episodes.returns.dtype == np.float64
 
 
+@pytest.mark.parametrize('number', (0, -2))
+def test_a_number_of_episodes_that_is_not_positive_is_named(number):
+  with pytest.raises(ValueError, match=f'^{number} episodes.*at least 1'):
+    play_counting((3, 4), number)
+
+
 def test_the_agent_gets_the_same_inputs_as_in_an_actor():
   """Checks last action and reward, core state and first steps."""
   act = actor.make_act(counting.make_counting_agent())

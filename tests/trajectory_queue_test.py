@@ -111,7 +111,7 @@ def test_every_wait_has_a_deadline():
 def test_a_waiting_thread_sleeps_until_its_ring_changes(
   sleeping, monkeypatch, side
 ):
-  """Other actors' items do not wake it, and it tries once when woken."""
+  # Other actors' items do not wake it, and it tries once when woken.
   tries = collections.Counter()
 
   def counted(name):
@@ -142,7 +142,7 @@ def test_a_waiting_thread_sleeps_until_its_ring_changes(
 
 
 def test_a_deadline_counts_from_the_start_of_a_wait(monkeypatch):
-  """Being woken for nothing does not move the deadline."""
+  # Being woken for nothing does not move the deadline.
   now, naps = [0.0], []
 
   def nap(gate, seconds):

@@ -55,7 +55,7 @@ def test_an_infinite_timeout_is_a_wait_without_a_deadline():
 
 
 def test_a_gate_may_be_opened_by_a_signal_handler_while_it_is_opened():
-  """The handler runs between two steps of `open` in the same thread."""
+  # The handler runs between two steps of `open` in the same thread.
   gate = waiting.Gate()
   lock = gate._lock
 

@@ -84,6 +84,11 @@ def make_view(
 
 def _perturb(core_state: Any) -> Any:
   """Returns a core state of the same dtypes with every element changed."""
-  return jax.tree.map(
-    lambda x: 255 - x if x.dtype == jnp.uint8 else x + 1, core_state
-  )
+
+  def changed(x):
+    if x.dtype == jnp.uint8:
+      return 255 - x
+    # Far from 0 a float has no neighbour at a distance of 1: x + 1 = x.
+    return jnp.where(x + 1 == x, -x, x + 1)
+
+  return jax.tree.map(changed, core_state)
