@@ -1,4 +1,4 @@
-"""The package, for `pip install -e .`; extras: cuda, dev, build, benchmarks."""
+"""The package, for `pip install -e .`; extras: cuda, wandb and others."""
 
 import setuptools
 
@@ -34,6 +34,7 @@ setuptools.setup(
     'benchmarks': ['rlax', 'torch'],  # The scripts run from a checkout.
     'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
-    'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff'],
+    'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff', 'wandb'],
+    'wandb': ['wandb'],
   },
 )

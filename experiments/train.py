@@ -6,6 +6,7 @@ python -m experiments.train --preset=atari --env=Breakout-v5 --logdir=runs/b
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import functools
@@ -30,6 +31,7 @@ from experiments.records import config_json
 from experiments.records import metrics as metrics_lib
 from experiments.records import metrics_csv
 from experiments.records import run_logger
+from experiments.records import weights_and_biases
 from experiments.training import builders
 from experiments.training import checkpoint
 from experiments.training import checkpointing
@@ -49,6 +51,7 @@ def train(
   make_agent: parts_lib.MakeAgent | None = None,
   make_optimizer: parts_lib.MakeOptimizer | None = None,
   make_loss: parts_lib.MakeLoss | None = None,
+  writers: Sequence[run_logger.Writer] = (),
 ) -> metrics_lib.Summary:
   """Runs or resumes a training run and records it in its log directory.
 
@@ -60,6 +63,7 @@ def train(
     make_agent: (config, environments) -> agent.
     make_optimizer: config -> optax optimizer.
     make_loss: config -> loss: see `loss_interface.Loss`.
+    writers: get each new row of metrics.csv, and are closed at the end.
 
   Raises:
     ConfigError: if the configuration is invalid, before anything is written; or
@@ -76,6 +80,7 @@ def train(
   config = parts_lib.record(config, parts)
   validation.validate(config, jax.local_device_count())
   validation.warn(config)
+  weights_and_biases.check(config)
   with (
     logdir_lib.claimed(config) as logdir,
     _debug_nans(config.debug_nans),
@@ -89,7 +94,7 @@ def train(
     if _is_over(setup, logdir):
       summary = metrics_lib.summary(setup.run.statistics)
     else:
-      summary = _learn(setup, logdir, stop, until_learning)
+      summary = _learn(setup, logdir, stop, until_learning, writers)
   if not config.quiet:
     report(config, summary, logdir)
   return summary
@@ -146,6 +151,7 @@ def _learn(
   logdir: pathlib.Path,
   stop: signals.Stop,
   until_learning: contextlib.ExitStack,
+  writers: Sequence[run_logger.Writer],
 ) -> metrics_lib.Summary:
   """Trains until `num_frames` or `stop` and records the run.
 
@@ -175,7 +181,7 @@ def _learn(
     ) as keeper,
     _plots_on_exit(logdir),
     contextlib.closing(
-      run_logger.RunLogger(config, logdir, run.statistics)
+      run_logger.RunLogger(config, logdir, run.statistics, writers)
     ) as logger,
     pipeline.running(setup, recorder, queue, store) as steps,
     keeper.at_every_end(),

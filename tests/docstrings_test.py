@@ -9,20 +9,28 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-FOLDERS = ('vtrace', 'agents', 'envs', 'experiments', 'benchmarks', 'tests')
+FOLDERS = (
+  'vtrace',
+  'agents',
+  'envs',
+  'experiments',
+  'benchmarks',
+  'examples',
+  'tests',
+)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Third-person verbs that a docstring may begin with; add one if it is a verb.
 VERBS = frozenset(
   """
-  Acts Adds Advances Applies Bootstraps Broadcasts Calls Checks Clips Closes Compares
-  Compiles Computes Concatenates Converts Convolves Copies Counts Declares
-  Defines Disables Does Doubles Draws Enables Encodes Ends Enumerates
-  Evaluates Finds Flips Formats Frees Gathers Gives Groups Hashes Imports
-  Initializes Iterates Joins Keeps Kills Lets Limits Logs Makes Maps Measures
-  Moves Opens Packs Pads Parses Plays Plots Polls Prints Puts Raises
-  Re-measures Reads Rearranges Recomputes Records Releases Removes Replaces
-  Replicates Resets Restores Resumes Returns Runs Samples Scales Sends Sets
-  Shifts Splits Spreads Stacks Starts Steps Stops Stores Summarizes Sums
+  Acts Adds Advances Applies Bootstraps Broadcasts Calls Casts Checks Clips
+  Closes Compares Compiles Computes Concatenates Converts Convolves Copies
+  Counts Declares Defines Disables Does Doubles Draws Enables Encodes Ends
+  Enumerates Evaluates Finds Flips Formats Frees Gathers Gives Groups Hashes
+  Imports Initializes Iterates Joins Keeps Kills Lets Limits Logs Makes Maps
+  Marks Measures Moves Opens Packs Pads Parses Plays Plots Polls Prepares Prints
+  Puts Raises Re-measures Reads Rearranges Recomputes Records Releases Removes
+  Replaces Replicates Resets Restores Resumes Returns Runs Samples Scales Sends
+  Sets Shifts Splits Spreads Stacks Starts Steps Stops Stores Summarizes Sums
   Takes Trains Truncates Turns Unmasks Unpacks Validates Waits Wraps Writes
   Yields
   """.split()  # noqa: SIM905

@@ -5,6 +5,7 @@ import csv
 import io
 import pathlib
 from typing import Any
+from typing import TextIO
 
 import numpy as np
 
@@ -53,6 +54,70 @@ TIMES = (
 )
 
 _COUNTS = ('num_frames', 'num_updates')  # In every file and row.
+
+
+class Writer:
+  """Appends rows to a file; the first row sets the columns of a new file."""
+
+  def __init__(self, path: pathlib.Path, num_updates: int):
+    """Reads the rows up to `num_updates`; later rows are removed.
+
+    Raises:
+      ConfigError: if a cell of the file holds no number.
+    """
+    path.touch()
+    self.rows = read_until(path, num_updates)  # The rows that stay.
+    self._path = path
+    self._num_updates = num_updates
+    # Until the columns are known: the file stays as it is if they differ.
+    self._file: TextIO | None = None
+    self._csv: csv.DictWriter | None = None
+
+  @property
+  def has_columns(self) -> bool:
+    """Whether the columns are set."""
+    return self._csv is not None
+
+  def set_columns(self, names: Iterable[str]) -> None:
+    """Sets the columns: those of the file, or `names` if it is new.
+
+    Raises:
+      ConfigError: if the file has other columns than `names`.
+    """
+    header = read_header(self._path) if self.rows else []
+    if header:
+      check_same(self._path, header, names)
+    cut(self._path, self._num_updates)
+    self._file = open(self._path, 'a', newline='')
+    self._csv = csv.DictWriter(self._file, header or order(names))
+    if not header:
+      self._csv.writeheader()
+      self._file.flush()
+
+  def write(self, row: dict[str, str]) -> None:
+    """Writes a row of cells."""
+    if self._csv is None:  # A resumed run may have only the last row left.
+      self.set_columns(row)
+    self._csv.writerow(row)
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    if self._file is not None:
+      self._file.close()
+
+
+def check_same(
+  path: pathlib.Path, old: Iterable[str], new: Iterable[str]
+) -> None:
+  """Raises a ConfigError if the new names differ from the old ones."""
+  differing = set(old) ^ set(new)
+  if differing:
+    raise config_lib.ConfigError(
+      f'{path} cannot be resumed: its columns differ from those of '
+      f'this version in {", ".join(sorted(differing))}. Choose another '
+      '--logdir or use the version that wrote it.'
+    )
 
 
 def cell(value: Any) -> str:

@@ -1,12 +1,11 @@
-"""The logger of a run: metrics.csv, TensorBoard and a progress bar."""
+"""The logger of a run: makes its rows for a list of writers; a progress bar."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 import contextlib
-import csv
 import pathlib
 import time
 from typing import Any
-from typing import TextIO
+from typing import Protocol
 
 import jax
 import tqdm
@@ -16,6 +15,17 @@ from experiments import config as config_lib
 from experiments.records import metrics as metrics_lib
 from experiments.records import metrics_csv
 from experiments.records import tensorboard
+from experiments.records import weights_and_biases
+
+
+class Writer(Protocol):
+  """A record of a run, which gets every row of metrics.csv."""
+
+  def write(self, row: dict[str, str]) -> None:
+    """Writes a row: the text of a cell by column; no data is an empty cell."""
+
+  def close(self) -> None:
+    """Ends the record."""
 
 
 class RunLogger:
@@ -33,22 +43,30 @@ class RunLogger:
     config: config_lib.Config,
     logdir: pathlib.Path,
     state: metrics_lib.State,
+    writers: Sequence[Writer] = (),
   ):
-    """Opens the records in `logdir` of a run with statistics `state`."""
+    """Opens the records in `logdir` of a run with statistics `state`.
+
+    Args:
+      config: of the run.
+      logdir: its log directory.
+      state: its statistics so far.
+      writers: get the rows that follow, and are closed with the logger.
+    """
     self._config = config
     self._path = logdir / 'metrics.csv'
     self.state = state
-    # The rows up to this update are kept.
-    self._num_updates = state.num_updates - state.interval.num_updates
     self._start = time.monotonic() - state.seconds
-    self._path.touch()
-    rows = metrics_csv.read_until(self._path, self._num_updates)
-    self._file: TextIO | None = None  # Until the first update, which shows
-    self._csv: csv.DictWriter | None = None  # whether the columns are right.
-    self._events = tensorboard.Events(logdir)
-    for row in rows:
-      self._events.add(row)
-    self._events.flush()
+    self._csv = metrics_csv.Writer(
+      self._path, state.num_updates - state.interval.num_updates
+    )
+    events = tensorboard.Events(logdir)
+    for row in self._csv.rows:
+      events.add(row)
+    events.flush()
+    self._writers: list[Writer] = [self._csv, events, *writers]
+    if config.wandb_project:
+      self._writers.append(weights_and_biases.Writer(config, logdir))
     self._bar = tqdm.tqdm(
       total=config.num_frames,
       initial=min(state.num_frames, config.num_frames),
@@ -66,10 +84,10 @@ class RunLogger:
     Raises:
       ConfigError: if the update has other metrics than earlier updates.
     """
-    if self._csv is None:
+    if not self._csv.has_columns:
       alone = self._add(metrics_lib.initial(), progress)
       self._check_same_metrics(progress)
-      self._open_csv(self._row(alone))
+      self._csv.set_columns(self._row(alone))
     state = self._add(self.state, progress)
     self._advance(state.num_frames)
     if state.num_updates % self._config.log_updates == 0:
@@ -85,10 +103,9 @@ class RunLogger:
   def close(self) -> None:
     """Closes the records."""
     with contextlib.ExitStack() as stack:  # Closes all, even if one fails.
-      stack.callback(self._events.close)
-      if self._file is not None:
-        stack.callback(self._file.close)
       stack.callback(self._bar.close)
+      for writer in self._writers:
+        stack.callback(writer.close)
 
   def _add(
     self, state: metrics_lib.State, progress: learner.Progress
@@ -104,33 +121,8 @@ class RunLogger:
     """Raises a ConfigError if a restored interval has sums of other metrics."""
     sums = self.state.interval.sums
     if sums:
-      self._check_same(_leaf_names(sums), _leaf_names(progress.metrics))
-
-  def _open_csv(self, row: dict[str, Any]) -> None:
-    """Sets the columns: those of the file, or those of `row` if it is new.
-
-    Raises:
-      ConfigError: if the file has other columns than `row`; it then stays as it
-        is.
-    """
-    kept = metrics_csv.read_until(self._path, self._num_updates)
-    header = metrics_csv.read_header(self._path) if kept else []
-    if header:
-      self._check_same(header, row)
-    metrics_csv.cut(self._path, self._num_updates)
-    self._file = open(self._path, 'a', newline='')
-    self._csv = csv.DictWriter(self._file, header or metrics_csv.order(row))
-    if not header:
-      self._csv.writeheader()
-      self._file.flush()
-
-  def _check_same(self, old: Iterable[str], new: Iterable[str]) -> None:
-    differing = set(old) ^ set(new)
-    if differing:
-      raise config_lib.ConfigError(
-        f'{self._path} cannot be resumed: its columns differ from those of '
-        f'this version in {", ".join(sorted(differing))}. Choose another '
-        '--logdir or use the version that wrote it.'
+      metrics_csv.check_same(
+        self._path, _leaf_names(sums), _leaf_names(progress.metrics)
       )
 
   def _row(self, state: metrics_lib.State) -> dict[str, Any]:
@@ -139,13 +131,9 @@ class RunLogger:
 
   def _write(self, state: metrics_lib.State) -> None:
     row = self._row(state)
-    if self._csv is None:  # A resumed run may have only the last row left.
-      self._open_csv(row)
     cells = {k: metrics_csv.cell(row[k]) for k in metrics_csv.order(row)}
-    self._csv.writerow(cells)
-    self._file.flush()
-    self._events.add(cells)
-    self._events.flush()
+    for writer in self._writers:
+      writer.write(cells)
     self._bar.set_postfix_str(
       f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
       f'lag {row["policy_lag"]:.1f}',

@@ -45,6 +45,11 @@ class Events:
           event.summary.MergeFrom(summary.scalar(name, value))
     self._writer.write_event(event)
 
+  def write(self, row: dict[str, str]) -> None:
+    """Adds a row and writes it to the file."""
+    self.add(row)
+    self.flush()
+
   def flush(self) -> None:
     """Writes all added rows to the file."""
     self._writer.flush()
