@@ -1,5 +1,6 @@
 """Tests of runs that are trained on, start from others, or end early."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -218,3 +219,16 @@ def test_parameters_that_do_not_fit_are_rejected(
     train.train(config_for(logdir, num_frames=9, **settings))
   assert f'--init_from={settings["init_from"]}' in str(info.value)
   assert not logdir.exists()
+
+
+def test_parameters_that_the_new_network_lacks_are_rejected(finished, tmp_path):
+  flat = checkpoint.read(finished / 'checkpoints', 8)
+  params = checkpoint.nested(flat, 'train_state/params')
+  params['second_head'] = {'w': np.ones(3)}
+  other = tmp_path / 'other'
+  writer = checkpoint.Writer(other / 'checkpoints')
+  with contextlib.closing(writer):
+    writer.save(8, {'train_state': {'params': params}})
+  config = config_for(tmp_path / 'new', init_from=str(other))
+  with pytest.raises(config_lib.ConfigError, match='params/second_head/w is'):
+    train.train(config)
