@@ -16,6 +16,7 @@ from agents import trajectory
 from agents.networks import distributions
 from agents.networks import frame_stack
 from agents.networks import network as network_lib
+from agents.networks import text
 from agents.networks import torsos
 
 Array = jax.Array
@@ -83,6 +84,7 @@ def make_agent(
     action_spec.num_values,
     use_lstm=use_lstm,
     compute_dtype=compute_dtype,
+    observation_spec=observation_spec,
   )
   if num_stacked > 1:
     if not isinstance(observation_spec, dm_env.specs.Array):
@@ -144,11 +146,11 @@ def make_torso(name: str, observation_spec: Any) -> torsos.Torso:
       `MIN_PIXELS` and the observation is not.
   """
   if name == 'mlp':
-    return torsos.mlp_torso(_without_instruction(observation_spec))
+    return torsos.mlp_torso(text.without(observation_spec, observation_spec))
   images = {'shallow': torsos.shallow_torso, 'deep': torsos.deep_torso}
   if name not in images:
     raise ValueError(f'Unknown torso {name!r}: expected shallow, deep or mlp.')
-  specs = jax.tree.leaves(_without_instruction(observation_spec))
+  specs = jax.tree.leaves(text.without(observation_spec, observation_spec))
   if len(specs) != 1 or not is_image(specs[0]):
     raise ValueError(
       f'The {name} torso needs one image of at least '
@@ -164,9 +166,3 @@ def is_image(spec: dm_env.specs.Array) -> bool:
   The shape must be `[H, W, C]` with H and W at least `MIN_PIXELS`.
   """
   return len(spec.shape) == 3 and min(spec.shape[:2]) >= MIN_PIXELS
-
-
-def _without_instruction(observation_spec: Any) -> Any:
-  if not isinstance(observation_spec, dict):
-    return observation_spec
-  return {k: v for k, v in observation_spec.items() if k != 'instruction'}

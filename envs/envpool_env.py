@@ -6,6 +6,9 @@ dm_env interface returns discount 0 for both. With the Gymnasium interface, an
 episode that terminates exactly at its time limit counts as truncated.
 """
 
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
 from typing import Any
 import warnings
 
@@ -48,18 +51,17 @@ class EnvPool:
     self._pool = _make_pool(task_id, num_envs=num_envs, seed=seed, **settings)
     # All tasks with action repeats call the option 'frame_skip'.
     self.frames_per_step = int(self._pool.config.get('frame_skip', 1))
+    with _ignoring_precision():
+      self._space = self._pool.observation_space
     self._over = np.zeros([num_envs], bool)  # The latest step was LAST.
 
   def observation_spec(self) -> Any:
     """Returns the specs of one observation; images are `[H, W, C]`."""
-    with warnings.catch_warnings():
-      # Gymnasium warns that infinite bounds lose precision as float32.
-      warnings.simplefilter('ignore', UserWarning)
-      return _spec(self._pool.observation_space)
+    return self._spec(self._space)
 
   def action_spec(self) -> dm_env.specs.Array:
     """Returns the spec of one action."""
-    return _spec(self._pool.action_space)
+    return self._spec(self._pool.action_space)
 
   def reset(self) -> dm_env.TimeStep:
     """Starts an episode in every environment."""
@@ -112,7 +114,44 @@ class EnvPool:
   ) -> dm_env.TimeStep:
     del info  # Subclasses use it.
     self._over = outcome.terminated | outcome.truncated
-    return environment.time_step(outcome, _channels_last(observation))
+    return environment.time_step(
+      outcome, self._standard(observation, self._space), self._task_id
+    )
+
+  def _standard(self, observation: Any, space: Any) -> Any:
+    """Returns images as views `[B, H, W, C]`, discrete values from 0."""
+    if isinstance(observation, dict):
+      return {
+        k: self._standard(v, space.spaces[k]) for k, v in observation.items()
+      }
+    if self._is_channels_first(observation.shape[1:], observation.dtype):
+      return np.moveaxis(observation, 1, -1)
+    start = getattr(space, 'start', 0)
+    if observation.ndim == 1 and np.ndim(start) == 0 and start != 0:
+      return observation - observation.dtype.type(start)
+    return observation
+
+  def _is_channels_first(self, shape: tuple[int, ...], dtype: Any) -> bool:
+    return is_channels_first(shape, dtype, self._pool.config)
+
+  def _spec(self, space: Any) -> Any:
+    """Returns the dm_env spec of a Gymnasium space, or a dict of specs."""
+    if hasattr(space, 'spaces'):
+      return {name: self._spec(part) for name, part in space.spaces.items()}
+    if hasattr(space, 'n'):
+      return _discrete_spec(space)
+    shape = space.shape
+    if self._is_channels_first(shape, space.dtype):
+      shape = (*shape[1:], shape[0])
+    return dm_env.specs.Array(shape, space.dtype)
+
+
+@contextlib.contextmanager
+def _ignoring_precision() -> Iterator[None]:
+  """Runs the body without Gymnasium's warnings of bounds cast to float32."""
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', UserWarning)
+    yield
 
 
 def _make_pool(task_id: str, **settings: Any) -> Any:
@@ -146,29 +185,23 @@ def import_envpool() -> Any:
   return envpool
 
 
-def _channels_last(observation: Any) -> Any:
-  """Returns views of EnvPool's images `[B, C, H, W]` as `[B, H, W, C]`."""
-  if isinstance(observation, dict):
-    return {k: _channels_last(v) for k, v in observation.items()}
-  if _is_channels_first(observation.shape[1:]):
-    return np.moveaxis(observation, 1, -1)
-  return observation
+def is_channels_first(
+  shape: tuple[int, ...], dtype: Any, config: Mapping[str, Any]
+) -> bool:
+  """Returns whether an array of EnvPool is an image `[C, H, W]`.
 
-
-def _is_channels_first(shape: tuple[int, ...]) -> bool:
-  return len(shape) == 3 and shape[0] < min(shape[1:])
-
-
-def _spec(space: Any) -> Any:
-  """Returns the dm_env spec of a Gymnasium space, or a dict of specs."""
-  if hasattr(space, 'spaces'):
-    return {name: _spec(part) for name, part in space.spaces.items()}
-  if hasattr(space, 'n'):
-    return _discrete_spec(space)
-  shape = space.shape
-  if _is_channels_first(shape):
-    shape = (*shape[1:], shape[0])
-  return dm_env.specs.Array(shape, space.dtype)
+  It is one if its last two axes are the height and width that the task's
+  options state, however many channels it has. If they state none, it is one if
+  it holds bytes and its last two axes alone are equal (Procgen). Other arrays
+  are left as they are.
+  """
+  if len(shape) != 3:
+    return False
+  for kind in ('img', 'render'):
+    stated = config.get(f'{kind}_height'), config.get(f'{kind}_width')
+    if shape[1:] == stated:
+      return True
+  return dtype == np.uint8 and shape[0] != shape[1] == shape[2]
 
 
 def _discrete_spec(space: Any) -> dm_env.specs.Array:
@@ -178,6 +211,4 @@ def _discrete_spec(space: Any) -> dm_env.specs.Array:
   """
   if space.shape:  # MultiBinary.
     return dm_env.specs.Array(space.shape, bool)
-  if space.start != 0:
-    return dm_env.specs.Array((), np.int32)
   return dm_env.specs.DiscreteArray(int(space.n))

@@ -83,17 +83,19 @@ def convert(value: Any, tree: Tree, batch: tuple[int, ...] = ()) -> Any:
   }
 
 
-def values_checksum(value: Any, tree: Tree) -> int:
+def values_checksum(value: Any, tree: Tree | None = None) -> int:
   """Returns a CRC-32 of the numbers of one observation, as it was given.
 
   It depends on the values alone, not on the dtypes: equal numbers have equal
-  sums before and after `convert`, which this does not use.
+  sums before and after `convert`, which this does not use. With `tree`,
+  discrete values are counted from their start.
   """
-  if isinstance(tree, Leaf):
-    return zlib.crc32(_numbers(np.asarray(value), tree.start).tobytes())
+  if not isinstance(value, Mapping):
+    start = 0 if tree is None else tree.start
+    return zlib.crc32(_numbers(np.asarray(value), start).tobytes())
   total = 0
-  for key in sorted(tree):
-    part = values_checksum(value[key], tree[key])
+  for key in sorted(value):
+    part = values_checksum(value[key], tree and tree[key])
     total = zlib.crc32(part.to_bytes(4, 'little'), total)
   return total
 

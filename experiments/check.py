@@ -121,7 +121,7 @@ def check_env(
 
   def make(seed):
     one = dataclasses.replace(config, num_actors=1, seed=seed)
-    return builders.make_envs(one, factory=parts.make_env)[0]
+    return builders.make_envs(one, factory=parts.make_env, records=True)[0]
 
   recorded = recording_env.RecordingEnv(make(config.seed))
   steps = recording_env.play(recorded, _NUM_ENV_STEPS)
@@ -155,7 +155,7 @@ def _play(
   Returns:
     (updates, environment frames, violated environment conventions).
   """
-  made = builders.make_envs(config, factory=parts.make_env)
+  made = builders.make_envs(config, factory=parts.make_env, records=True)
   envs = [recording_env.RecordingEnv(env) for env in made]
   setup = setup_lib.make_setup(config, parts=parts, envs=envs)
   loss = parts_lib.find(config, parts).make_loss(config)

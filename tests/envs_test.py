@@ -9,6 +9,7 @@ import pytest
 from envs import atari
 from envs import catch
 from envs import delayed_catch
+from envs import environment
 from envs import envpool_env
 from envs import registry
 
@@ -415,3 +416,75 @@ def test_delayed_catch_continues_from_a_saved_state():
     actions = rng.integers(3, size=4)
     for a, b in zip(one.step(actions), other.step(actions)):
       np.testing.assert_array_equal(a, b)
+
+
+def test_images_are_recognized_by_the_size_that_the_task_states():
+  env = envpool_env.EnvPool('D1Basic-v1', 1, 0, stack_num=30)
+  try:
+    assert env.observation_spec().shape == (84, 84, 30)
+    assert env.reset().observation.shape == (1, 84, 84, 30)
+  finally:
+    env.close()
+  square = dict(img_height=8, img_width=8)
+  wide = dict(img_height=6, img_width=9)
+  pixels = dict(render_height=5, render_width=7)
+  for shape, config, expected in (
+    ((8, 8, 8), square, True),
+    ((40, 8, 8), square, True),
+    ((12, 6, 9), wide, True),
+    ((6, 9, 12), wide, False),
+    ((96, 5, 7), pixels, True),
+    ((3, 64, 64), {}, True),
+    ((96, 96, 3), {}, False),
+    ((7, 7, 3), dict(width=9, height=7), False),
+  ):
+    found = envpool_env.is_channels_first(shape, np.uint8, config)
+    assert found == expected, shape
+  assert not envpool_env.is_channels_first((6, 3, 3), np.int8, {})
+
+
+def test_discrete_leaves_of_a_task_start_at_0():
+  env = registry.make('TSP-v1', 2, 0)
+  assert env.observation_spec()['position'] == dm_env.specs.DiscreteArray(21)
+  assert list(env.reset().observation['position']) == [0, 0]  # It gives -1.
+
+
+def test_a_reward_that_is_not_finite_names_the_environment():
+  nothing = np.zeros([3], bool)
+  for bad in (np.nan, np.inf, -1e39):
+    outcome = environment.Outcome(
+      nothing, np.array([0.0, 1.0, bad]), nothing, nothing
+    )
+    with pytest.raises(environment.RewardError, match='Maze.*environment 2'):
+      environment.time_step(outcome, np.zeros([3]), 'Maze')
+    first = outcome._replace(first=~nothing)  # A reset's reward is ignored.
+    assert environment.time_step(first, np.zeros([3])).reward[2] == 0
+
+
+def test_env_kwargs_override_the_options_of_a_task():
+  env = registry.make(
+    'Pong-v5',
+    1,
+    0,
+    env_kwargs={'repeat_action_probability': 0.25, 'noop_max': 9},
+    noop_max=7,
+  )
+  config = env._pool.config
+  assert config['repeat_action_probability'] == 0.25
+  assert config['noop_max'] == 7  # What the caller sets has priority.
+
+
+@pytest.mark.parametrize(
+  'task,settings,match',
+  (
+    ('Catch', dict(env_kwargs={'rows': 3}), 'Catch.*rows'),
+    ('CartPole-v1', dict(env_kwargs={'rows': 3}), 'CartPole-v1.*rows'),
+    ('CartPole-v1', dict(env_kwargs={'seed': 3}), 'seed'),
+    ('CartPole-v1', dict(env_processes=True), '--env_processes.*CartPole-v1'),
+  ),
+)
+def test_arguments_that_an_environment_lacks_are_rejected(
+  task, settings, match
+):
+  with pytest.raises(registry.ERRORS, match=match):
+    registry.make(task, 1, 0, **settings)

@@ -9,6 +9,7 @@ from agents import agent as agent_lib
 from agents import trajectory
 from agents.networks import frame_stack
 from envs import atari
+from envs import text
 
 FIRST, LAST = dm_env.StepType.FIRST, dm_env.StepType.LAST
 SPEC = dm_env.specs.Array((24, 20, 3), np.uint8)
@@ -126,4 +127,4 @@ def test_frames_with_several_channels_are_stacked():
 
 def test_stacking_several_observations_raises_value_error():
   with pytest.raises(ValueError, match='single image'):
-    make_agent({'a': SPEC, 'instruction': SPEC}, 4)
+    make_agent({'a': SPEC, 'mission': text.HashedWords(3)}, 4)

@@ -10,10 +10,15 @@ import pytest
 from agents import agent as agent_lib
 from agents import trajectory
 from agents.networks import torsos
+from envs import text
 
 IMAGE = dm_env.specs.Array((72, 96, 3), np.uint8)
 ATARI = dm_env.specs.Array((84, 84, 4), np.uint8)
-INSTRUCTION = dm_env.specs.Array((16,), np.int32)
+INSTRUCTION = text.HashedWords(16)
+
+
+def instruction_torso(tokens):
+  return torsos.instruction_torso(tokens, text.NUM_BUCKETS)
 
 
 def num_params(observation_spec, num_actions, torso, use_lstm):
@@ -74,18 +79,18 @@ def test_mlp_encodes_every_leaf_by_its_spec():
 
 
 def test_words_are_hashed_into_buckets_with_fnv_1a():
-  tokens = torsos.hash_words('pick the red ball the', max_words=8)
+  tokens = text.hash_words('pick the red ball the', max_words=8)
   assert tokens[1] == tokens[4] != tokens[2]
   assert np.all((tokens[:5] >= 1) & (tokens[:5] <= 1000))
   assert np.all(tokens[5:] == 0)
-  assert torsos.hash_words('a', 1)[0] == 0xE40C292C % 1000 + 1  # FNV-1a of 'a'.
+  assert text.hash_words('a', 1)[0] == 0xE40C292C % 1000 + 1  # FNV-1a of 'a'.
 
 
 def test_instruction_features_do_not_depend_on_padding():
-  torso = hk.without_apply_rng(hk.transform(torsos.instruction_torso))
-  short = jnp.asarray(torsos.hash_words('red ball', 2))[None]
-  padded = jnp.asarray(torsos.hash_words('red ball', 6))[None]
-  other = jnp.asarray(torsos.hash_words('ball red', 6))[None]
+  torso = hk.without_apply_rng(hk.transform(instruction_torso))
+  short = jnp.asarray(text.hash_words('red ball', 2))[None]
+  padded = jnp.asarray(text.hash_words('red ball', 6))[None]
+  other = jnp.asarray(text.hash_words('ball red', 6))[None]
   params = torso.init(jax.random.key(0), short)
   np.testing.assert_allclose(
     torso.apply(params, short), torso.apply(params, padded), atol=1e-6
@@ -174,7 +179,7 @@ def test_bfloat16_is_used_in_torso_and_core_and_float32_elsewhere(torso):
     timestep=rows.timestep._replace(
       observation={
         'image': rng.integers(256, size=(1, 1, 84, 84, 4), dtype=np.uint8),
-        'instruction': torsos.hash_words('red ball', 16)[None, None],
+        'instruction': text.hash_words('red ball', 16)[None, None],
       }
     )
   )
@@ -204,8 +209,8 @@ def test_bfloat16_is_used_in_torso_and_core_and_float32_elsewhere(torso):
 
 def test_token_k_reads_row_k_minus_1_of_the_embedding():
   # Each of the 1,000 buckets has a row, and padding has none.
-  torso = hk.without_apply_rng(hk.transform(torsos.instruction_torso))
-  tokens = jnp.array([[1, 500, torsos.NUM_BUCKETS]])
+  torso = hk.without_apply_rng(hk.transform(instruction_torso))
+  tokens = jnp.array([[1, 500, text.NUM_BUCKETS]])
   params = torso.init(jax.random.key(0), tokens)
   (name,) = (name for name in params if 'embed' in name)
   table = params[name]['embeddings']
@@ -216,3 +221,27 @@ def test_token_k_reads_row_k_minus_1_of_the_embedding():
 
   reached = np.any(np.asarray(jax.grad(output)(table)) != 0, axis=1)
   assert list(np.flatnonzero(reached)) == [0, 499, 999]
+
+
+def test_text_is_known_by_its_spec_not_by_its_key():
+  number = dm_env.specs.Array((3,), np.float32)
+  plain = {'instruction': number, 'x': number}
+  renamed = {'a': number, 'x': number}
+  assert num_params(plain, 2, 'mlp', False) == num_params(
+    renamed, 2, 'mlp', False
+  )
+  words = {'mission': INSTRUCTION, 'x': number}
+  nested = {'x': number, 'hints': {'first': INSTRUCTION}}
+  encoder = num_params({'x': number}, 2, 'mlp', False) + 1000 * 20
+  for spec in (words, nested):
+    assert num_params(spec, 2, 'mlp', False) > encoder
+  agent = agent_lib.make_agent(
+    plain, dm_env.specs.DiscreteArray(2), torso='mlp', use_lstm=False
+  )
+  rows = trajectory.zero_rows(plain, 1, 1)
+  params = agent.init(jax.random.key(0))
+  other = jax.tree.map(lambda x: x, rows)
+  other.timestep.observation['instruction'] = np.ones([1, 1, 3], np.float32)
+  assert agent.unroll(params, rows, ()).value != (
+    agent.unroll(params, other, ()).value
+  )

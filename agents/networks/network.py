@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from agents import trajectory
+from agents.networks import text
 from agents.networks import torsos
 from agents.networks.cpu_gradients import conv
 
@@ -53,12 +54,12 @@ def make_network(
   *,
   use_lstm: bool,
   compute_dtype: Any = jnp.float32,
+  observation_spec: Any = None,
 ) -> Network:
   """Makes a network of a torso, a core and two linear heads.
 
-  If an observation is a dict with the key 'instruction' (its value comes from
-  `torsos.hash_words`), `torsos.instruction_torso` encodes the instruction and
-  the torso gets the other entries. Both features are concatenated.
+  `torsos.instruction_torso` encodes the leaves of an observation that are text,
+  and the torso gets the other entries. The features are concatenated.
 
   Args:
     torso: maps observations `[N, ...]` to features `[N, F]`.
@@ -67,12 +68,13 @@ def make_network(
     use_lstm: whether there is a core, an LSTM with 256 units.
     compute_dtype: dtype in which the layers of torso and core compute. The
       parameters, the heads and the core state stay float32.
+    observation_spec: says which leaves are text; None: there is none.
   """
 
   def features_of(rows: trajectory.Row, core_state: Any):
-    features = hk.BatchApply(functools.partial(_encode, torso))(
-      rows.timestep.observation
-    )
+    features = hk.BatchApply(
+      functools.partial(_encode, torso, observation_spec)
+    )(rows.timestep.observation)
     if not use_lstm:
       return features, core_state
     core_input = _core_input(features, rows, num_actions)
@@ -151,16 +153,16 @@ def _mixed_precision(dtype: Any) -> Iterator[None]:
     yield
 
 
-def _encode(torso: torsos.Torso, observation: Any) -> Array:
-  """Returns features `[N, F]` of observations; those of an instruction last."""
+def _encode(torso: torsos.Torso, spec: Any, observation: Any) -> Array:
+  """Returns features `[N, F]` of observations; those of text last."""
   if not isinstance(observation, dict):
     return torso(observation)
-  rest = {k: v for k, v in observation.items() if k != 'instruction'}
-  features = torso(next(iter(rest.values())) if len(rest) == 1 else rest)
-  if 'instruction' not in observation:
-    return features
-  instruction = torsos.instruction_torso(observation['instruction'])
-  return jnp.concatenate([features, instruction], axis=-1)
+  rest = text.without(observation, spec)
+  leaves = jax.tree.leaves(rest)
+  features = [torso(leaves[0] if len(leaves) == 1 else rest)]
+  for tokens, num_words in text.leaves(observation, spec):
+    features.append(torsos.instruction_torso(tokens, num_words))
+  return jnp.concatenate(features, axis=-1)
 
 
 def _core_input(

@@ -12,15 +12,12 @@ import dm_env
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from agents.networks.cpu_gradients import conv
 from agents.networks.cpu_gradients import max_pool as max_pool_lib
 
 Array = jax.Array
 Torso = Callable[[Any], Array]
-
-NUM_BUCKETS = 1000  # Hash buckets of words, as in the authors' code.
 
 
 def shallow_torso(image: Array, conv2d: Any = conv.Conv2D) -> Array:
@@ -77,18 +74,19 @@ def mlp_torso(
   return torso
 
 
-def instruction_torso(tokens: Array) -> Array:
+def instruction_torso(tokens: Array, num_words: int) -> Array:
   """Encodes instructions as the last output of an LSTM over the words.
 
   The word embedding has 20 dimensions, the LSTM 64 units.
 
   Args:
-    tokens: `[N, L]` integers of `hash_words`, padded with 0 at the end.
+    tokens: `[N, L]` integers 1..`num_words`, padded with 0 at the end.
+    num_words: number of words in the vocabulary, or of their hashes.
 
   Returns:
     `[N, 64]`; zeros for an empty instruction.
   """
-  embedded = hk.Embed(NUM_BUCKETS, 20)(jnp.maximum(tokens - 1, 0))
+  embedded = hk.Embed(num_words, 20)(jnp.maximum(tokens - 1, 0))
   core = hk.LSTM(64)
   state = core.initial_state(tokens.shape[0])
   outputs, _ = hk.dynamic_unroll(core, embedded, state, time_major=False)
@@ -97,24 +95,6 @@ def instruction_torso(tokens: Array) -> Array:
     outputs, jnp.maximum(length - 1, 0)[:, None, None], axis=1
   )[:, 0]
   return jnp.where(length[:, None] > 0, last, 0.0)
-
-
-def hash_words(text: str, max_words: int) -> np.ndarray:
-  """Hashes the first `max_words` words of `text` to integers 1..1000.
-
-  The text is split at whitespace. The hash is FNV-1a, which is the same in
-  every process (the authors' code uses TensorFlow's hash).
-
-  Returns:
-    `[max_words]`, padded with 0.
-  """
-  tokens = np.zeros([max_words], np.int32)
-  for i, word in enumerate(text.split()[:max_words]):
-    digest = 0x811C9DC5
-    for byte in word.encode():
-      digest = ((digest ^ byte) * 0x01000193) & 0xFFFFFFFF
-    tokens[i] = digest % NUM_BUCKETS + 1
-  return tokens
 
 
 def as_float(x: Array) -> Array:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from envs import environment
+from envs import leaves
 
 _RECHECK_STEPS = 64  # An observation is checked again after so many steps.
 FIRST, LAST = dm_env.StepType.FIRST, dm_env.StepType.LAST
@@ -100,6 +101,13 @@ class RecordingEnv:
     )
     fault = spec_fault(timestep.observation, self.observation_spec())
     self._demand(not fault, fault)
+    given = getattr(self._env, 'checksums', None)
+    if given is not None:  # Of what a custom environment gave.
+      values = values_checksums(timestep.observation, self.num_envs)
+      self._demand(
+        (values == given).all(),
+        'observations are not what the environment gave',
+      )
 
   def _check_oldest_kept(self) -> None:
     if len(self._kept) == _RECHECK_STEPS:
@@ -130,6 +138,16 @@ def checksums(observation: Any) -> np.ndarray:
       total = zlib.crc32(np.ascontiguousarray(leaf[i]), total)
     sums.append(total)
   return np.array(sums)
+
+
+def values_checksums(observation: Any, num_envs: int) -> np.ndarray:
+  """Returns the sums of the values of each observation `[B, ...]`, `[B]`.
+
+  They equal those of the numbers that the environment gave, whatever their
+  dtypes: see `leaves.values_checksum`.
+  """
+  each = lambda i: jax.tree.map(lambda x: x[i], observation)
+  return np.array([leaves.values_checksum(each(i)) for i in range(num_envs)])
 
 
 def spec_fault(observation: Any, spec: Any) -> str:
