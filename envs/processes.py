@@ -125,9 +125,11 @@ def end(processes: Sequence[Any]) -> None:
 
 
 def kill(processes: Sequence[Any]) -> None:
-  """Kills processes."""
+  """Kills processes, and waits until they are gone."""
   for process in processes:
     process.kill()
+  for process in processes:
+    process.join(_END_SECONDS)
 
 
 def end_with(owner: Any, processes: Sequence[Any]) -> None:
