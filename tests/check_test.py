@@ -19,6 +19,7 @@ from agents import trajectory
 from envs import registry
 from experiments import check
 from experiments import config as config_lib
+from experiments.checking import learner_view
 from experiments.checking import recording_env
 from experiments.checking import results as results_lib
 from tests import running
@@ -431,3 +432,11 @@ def test_misplaced_and_missing_rewards_are_reported(name, word):
   )
   recording_env.play(recorded, 20)
   assert word in recorded.faults[0] and 'reward' in recorded.faults[0]
+
+
+@pytest.mark.parametrize(
+  'x', (0.0, -1.0, 2.0**24, -(2.0**25), 3e38, np.inf, 255, 2**24)
+)
+def test_another_core_state_differs_in_every_element(x):
+  x = jnp.full(3, x)
+  assert np.all(learner_view._perturb({'h': x})['h'] != x)

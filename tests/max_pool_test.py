@@ -26,3 +26,19 @@ def test_max_pool_equals_haiku(height, width):
   np.testing.assert_array_equal(
     our_pull_back(gradient)[0], pull_back(gradient)[0]
   )
+
+
+@pytest.mark.parametrize('height,width', ((7, 7), (8, 6), (1, 2)))
+@pytest.mark.parametrize('gradient', (3.0, np.nan))
+def test_the_gradient_of_a_window_with_a_nan_is_not_lost(
+  height, width, gradient
+):
+  x = (
+    jnp.zeros((1, height, width, 2)).at[0, height // 2, width // 2].set(jnp.nan)
+  )
+  maxima, pull_back = jax.vjp(max_pool_lib.max_pool, x)
+  assert np.isnan(maxima).any()
+  gradients = jnp.where(jnp.isnan(maxima), gradient, 1.0)
+  np.testing.assert_array_equal(
+    jnp.sum(pull_back(gradients)[0]), jnp.sum(gradients)
+  )

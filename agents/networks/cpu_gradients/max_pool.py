@@ -102,9 +102,14 @@ def _gather(x: Array, maxima: Array, gradient: Array) -> Array:
 
 
 def _first_maxima(padded: Array, maxima: Array) -> Array:
-  """Returns the place of the first maximum in each window: 0 to 8, by rows."""
+  """Returns the place of the first maximum in each window: 0 to 8, by rows.
+
+  A window whose maximum is NaN has its place in the middle, which is never
+  padding. So its gradient, mostly NaN too, is not lost; XLA also passes it to
+  one pixel, but to which one depends on the order of its comparisons.
+  """
   height, width = (2 * n - 1 for n in maxima.shape[1:3])
-  places = jnp.full(maxima.shape, -1, jnp.int8)
+  places = jnp.full(maxima.shape, 4, jnp.int8)
   for place in reversed(range(9)):
     i, j = divmod(place, 3)
     pixel = padded[:, i : i + height : 2, j : j + width : 2]
