@@ -209,6 +209,7 @@ def report(config: config_lib.Config, found: Report) -> None:
       f'Not seen: {", ".join(missing)}. These events did not occur and were '
       'not checked; a larger --seconds may help.'
     )
+  print(results_lib.BLIND)
 
 
 def _agent_name(config: config_lib.Config) -> str:

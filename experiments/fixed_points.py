@@ -123,8 +123,15 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
 
 def main() -> None:
   """Draws the figure and writes it to --out."""
-  with atomic_file.replacing(config_lib.path(flags.FLAGS.out)) as file:
+  out = config_lib.path(flags.FLAGS.out)
+  formats = figure.Figure().canvas.get_supported_filetypes()
+  if out.suffix[1:].lower() not in formats:
+    raise config_lib.ConfigError(
+      f'--out={out} should end in a format of images: .{", .".join(formats)}.'
+    )
+  with atomic_file.replacing(out) as file:
     draw(range(flags.FLAGS.num_mdps)).savefig(file, dpi=style.DPI)
+  print(out)
 
 
 if __name__ == '__main__':

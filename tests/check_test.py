@@ -440,3 +440,10 @@ def test_misplaced_and_missing_rewards_are_reported(name, word):
 def test_another_core_state_differs_in_every_element(x):
   x = jnp.full(3, x)
   assert np.all(learner_view._perturb({'h': x})['h'] != x)
+
+
+def test_the_output_says_what_the_check_cannot_see(capsys):
+  check.report(config_lib.Config(), check.Report([], 3, 600, 50.0))
+  printed = ' '.join(capsys.readouterr().out.split())
+  for unseen in ('rewards doubled', 'observations late', 'time limit'):
+    assert unseen in printed.partition('Not checked:')[2]

@@ -28,7 +28,7 @@ def run(tmp_path):
 
 
 def edit(run, change):
-  """Changes the rows, header first, as a spreadsheet would."""
+  """Replaces the rows, header first, as a spreadsheet would."""
   path = run / 'metrics.csv'
   rows = list(csv.reader(io.StringIO(path.read_text())))
   change(rows)

@@ -228,5 +228,5 @@ def test_a_run_with_other_diagnostics_cannot_be_resumed(tmp_path):
 def test_a_metric_with_the_name_of_another_column_is_rejected(name):
   progress = make_progress(1, [1.0], loss=2.0, **{name: 3.0})
   state = add(metrics_lib.initial(), progress, 3.0)
-  with pytest.raises(ValueError, match=name):
+  with pytest.raises(config_lib.ConfigError, match=name):
     metrics_lib.row(state, num_actors=1)

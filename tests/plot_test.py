@@ -75,6 +75,32 @@ def test_learning_curves_show_the_mean_and_the_range_of_seeds(tmp_path):
     assert key.get_color() == line.get_color()
 
 
+def test_seeds_that_end_apart_are_shown_as_far_as_each_goes(tmp_path):
+  record(tmp_path / 'a', returns([0, 8, 16, 24], [1.0, 3, 5, 7]), seed=0)
+  record(tmp_path / 'b', returns([0, 8], [3.0, 9.0]), seed=1)
+  record(tmp_path / 'c', returns([0, 8, 16], ['', 6.0, 1.0]), seed=2)
+  groups = read_groups(tmp_path)
+  fig = pages.learning_curves(groups)
+  (line,) = fig.axes[0].lines
+  np.testing.assert_array_equal(
+    line.get_xydata(), [[0, 2], [8, 6], [16, 3], [24, 7]]
+  )
+  (band,) = fig.axes[0].collections
+  corners = {tuple(point) for point in band.get_paths()[0].vertices}
+  assert {(0, 1), (0, 3), (8, 3), (8, 9), (16, 1), (16, 5), (24, 7)} <= corners
+  for page in (fig, diagnostics_page.page(groups)):
+    assert 'as far as each goes' in page.legends[0].get_title().get_text()
+
+
+def test_seeds_of_one_length_need_no_note(tmp_path):
+  record(tmp_path / 'a', returns([0, 8], [1.0, 3.0]), seed=0)
+  record(tmp_path / 'b', returns([0, 8], [3.0, 9.0]), seed=1)
+  record(tmp_path / 'c', returns([0, 8, 16], [3.0, 9.0, 1.0]), lag=1)
+  for page in (pages.learning_curves, diagnostics_page.page):
+    title = page(read_groups(tmp_path)).legends[0].get_title().get_text()
+    assert 'as far' not in title
+
+
 def test_the_learning_curve_of_one_run_shows_its_episodes(tmp_path):
   rows = returns([1, 2, 3], ['', 1.0, 2.0]) | {'episode_return': ['', 5.0, '']}
   fig = pages.learning_curve(runs_lib.read(record(tmp_path / 'run', rows)))

@@ -48,6 +48,12 @@ CHECKS = {
   'episode returns': Check('episode returns are sums of rewards'),
   'frames': Check('the frame count matches the environment steps'),
 }
+# What no check can see, because only the author of the environment knows it.
+BLIND = (
+  'Not checked: whether the environment is the intended one, e.g. rewards '
+  'doubled or\nobservations late by a step before it returns them, or a time '
+  'limit that it reports\nas a termination.'
+)
 # A custom loss decides about these.
 _OF_THE_LOSS = ('terminations', 'truncations', 'targets', 'advantages')
 _ENV_ONLY = ('conventions', 'seed')  # Checked without an agent.

@@ -41,7 +41,8 @@ def page(groups: Sequence[groups_lib.Group]) -> figure.Figure:
     if i + columns >= len(panels) and not panel.xlabel:
       axes.set_xlabel('environment frames', fontsize='small')
   if panels:
-    style.add_legend(fig, groups)
+    note = groups_lib.uneven_note(groups)
+    style.add_legend(fig, groups, f'mean over seeds{note}' if note else '')
   else:
     fig.text(0.5, 0.5, 'no metrics yet', ha='center')
   return fig

@@ -23,12 +23,22 @@ class Group(NamedTuple):
     return self.runs[0].config['env']
 
   @property
+  def is_uneven(self) -> bool:
+    """Whether some runs have recorded more frames than others."""
+    return len({run.frames[-1] for run in self.runs if run.rows}) > 1
+
+  @property
   def label(self) -> str:
     """The name and the number of runs, for a legend."""
     num_runs = len(self.runs)
     seeds = {run.config['seed'] for run in self.runs}
     kind = 'seed' if len(seeds) == num_runs else 'run'
     return f'{self.name} ({num_runs} {kind}{"s" if num_runs > 1 else ""})'
+
+
+def uneven_note(groups: Sequence[Group]) -> str:
+  """Returns what to add to a caption if the seeds of a group end apart."""
+  return ', as far as each goes' * any(group.is_uneven for group in groups)
 
 
 def group(runs: Sequence[runs_lib.Run]) -> list[Group]:

@@ -53,7 +53,8 @@ def learning_curves(groups: Sequence[groups_lib.Group]) -> figure.Figure:
       )
     style.draw_line(axes, band.frames, band.mean, color=color)
   banded = any(len(group.runs) > 1 for group in groups)
-  style.add_legend(fig, groups, 'mean and range over seeds' if banded else '')
+  caption = 'mean and range over seeds' if banded else ''
+  style.add_legend(fig, groups, caption + groups_lib.uneven_note(groups))
   return fig
 
 

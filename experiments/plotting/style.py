@@ -25,7 +25,7 @@ class Band(NamedTuple):
   """Statistics of curves on a grid of frames; NaN where a curve is missing."""
 
   frames: np.ndarray  # [points]
-  mean: np.ndarray  # [points]
+  mean: np.ndarray  # [points], over the curves that are not missing.
   low: np.ndarray  # [points], the minimum.
   high: np.ndarray  # [points], the maximum.
 
@@ -34,7 +34,8 @@ def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
   """Computes mean, minimum and maximum of curves at all of their frames.
 
   Curves are interpolated linearly. A curve is missing next to a NaN and outside
-  its range of frames; the band is NaN where any curve is missing.
+  its range of frames; the statistics are those of the other curves, and NaN
+  where all are missing.
 
   Args:
     curves: pairs `(frames, values)`, each array `[points of the curve]`.
@@ -43,7 +44,9 @@ def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
   values = np.stack(
     [np.interp(grid, *curve, left=np.nan, right=np.nan) for curve in curves]
   )
-  return Band(grid, values.mean(0), values.min(0), values.max(0))
+  known = np.ma.masked_invalid(values)
+  statistics = known.mean(0), known.min(0), known.max(0)
+  return Band(grid, *(np.ma.filled(x, np.nan) for x in statistics))
 
 
 def draw_line(

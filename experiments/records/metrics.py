@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import learner
+from experiments import config as config_lib
 import vtrace
 
 # Outputs of an update without a column: the finite flag, and the step count
@@ -96,7 +97,7 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
   its own name.
 
   Raises:
-    ValueError: if a metric has the name of another column.
+    ConfigError: if a metric has the name of another column.
   """
   interval = state.interval
   sums = jax.device_get(interval.sums)
@@ -121,8 +122,9 @@ def row(state: State, num_actors: int) -> dict[str, Any]:
   }
   taken = means.keys() & columns.keys()
   if taken:
-    raise ValueError(
-      f'Metrics of the update have the names of other columns: {taken}.'
+    raise config_lib.ConfigError(
+      'Metrics of the loss have the names of columns of metrics.csv: '
+      f'{", ".join(sorted(taken))}. Choose other names.'
     )
   return columns | means
 

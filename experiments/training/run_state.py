@@ -118,6 +118,7 @@ def restore(
   filled = template._replace(
     older_params=(params,) * min(max(lag, 0), num_updates), actors=actors
   )
+  _check_same_keys(flat, template)
   run = checkpoint.unflatten(flat, filled)
   # The template lacks the names of the metrics, which only an update knows.
   sums = checkpoint.nested(flat, 'statistics/interval/sums')
@@ -147,6 +148,19 @@ def restore_replayed(
   )
   packed = checkpoint.unflatten(flat, any_length, 'memory')
   return replay.unpack(packed, device)
+
+
+def _check_same_keys(flat: checkpoint.Flat, template: RunState) -> None:
+  """Raises a CheckpointError if keys of another kind were saved."""
+  saved = flat.get('actors/0/key')
+  key = template.actors[0].key
+  size = jax.random.key_data(key).size
+  if saved is not None and saved.size != size:
+    raise checkpoint.CheckpointError(
+      'The run was trained with another random number generator: its keys have '
+      f'{saved.size} integers, those of {jax.random.key_impl(key)} {size}. Set '
+      'JAX_DEFAULT_PRNG_IMPL as it was then.'
+    )
 
 
 def _has(flat: checkpoint.Flat, prefix: str) -> bool:
