@@ -269,7 +269,8 @@ def _replay_message(setup: setup_lib.Setup) -> str:
   kept = config.replay_capacity // config.envs_per_actor * config.envs_per_actor
   return (
     f'Replay buffer: the last {kept:,} unrolls, at most {mebibytes:,.1f} MiB '
-    'on the device and in each of the three checkpoints.'
+    'on the device and in each checkpoint. While a checkpoint is written, it '
+    'takes up to twice as much memory besides.'
   )
 
 

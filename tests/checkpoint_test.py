@@ -1,6 +1,8 @@
 """Tests of checkpoints: atomic writes, and detection of damaged files."""
 
+import errno
 import resource
+import threading
 from typing import NamedTuple
 
 import jax
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.training import checkpoint
+from experiments.training import checkpointing
 from tests import comparing
 
 
@@ -60,13 +63,100 @@ def test_a_checkpoint_is_restored_bit_identically(tmp_path):
   assert nested.keys() == {'torso'} and nested['torso'].keys() == {'linear'}
 
 
-def test_save_copies_before_it_returns(tmp_path):
-  writer = checkpoint.Writer(tmp_path)
-  values = np.zeros(1_000)
-  writer.save(1, {'x': values})
-  values[:] = 1.0
+def test_a_save_packs_in_the_thread_of_the_writer(tmp_path):
+  writer, release, packed_in = (
+    checkpoint.Writer(tmp_path),
+    threading.Event(),
+    [],
+  )
+
+  def make_slowly():
+    assert release.wait(60)
+    packed_in.append(threading.current_thread())
+    return make_tree(1)
+
+  writer.save(1, make_slowly)
+  assert writer.busy and not writer.has(1)
+  writer.check()  # The caller goes on.
+  release.set()
   writer.close()
-  assert not checkpoint.read(tmp_path, 1)['x'].any()
+  assert packed_in != [threading.current_thread()]
+  assert_same(
+    checkpoint.unflatten(checkpoint.read(tmp_path, 1), make_tree(0)),
+    make_tree(1),
+  )
+
+
+@pytest.mark.parametrize(
+  'name', ('a [b] c', '*', 'a?b', 'back\\slash', '{x}', 'zür%20')
+)
+def test_any_path_can_be_written_and_read(name, tmp_path):
+  directory = save(tmp_path / name / 'checkpoints', 1, 2, 3, 4)
+  step, flat = checkpoint.read_newest(directory)
+  assert step == 4 and flat['count'] == 4
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+  assert checkpoint.steps(directory) == [2, 3, 4]
+
+
+def test_every_nth_checkpoint_is_kept_also_after_a_resume(tmp_path):
+  for counts in (range(5), range(5, 11)):
+    writer = checkpoint.Writer(tmp_path, keep_every=4)
+    for count in counts:
+      writer.save(10 * count, lambda: make_tree(1))
+    writer.close()
+  assert checkpoint.steps(tmp_path) == [0, 40, 80, 90, 100]
+  save(tmp_path, 200, 201, 202)  # What was kept stays without the flag.
+  assert checkpoint.steps(tmp_path) == [0, 40, 80, 200, 201, 202]
+
+
+def raise_from_orbax(monkeypatch, error):
+  def fail(self, path):
+    raise error
+
+  monkeypatch.setattr(
+    checkpoint.orbax_files.ocp.StandardCheckpointer, 'restore', fail
+  )
+
+
+@pytest.mark.parametrize(
+  'error',
+  (
+    PermissionError(errno.EACCES, 'Permission denied'),
+    OSError(errno.EIO, 'Input/output error'),
+    MemoryError(),
+    RuntimeError('Unable to initialize backend cuda'),
+    ValueError("PERMISSION_DENIED: Error opening: x [os_error_code='13']"),
+    ValueError('RESOURCE_EXHAUSTED: Error reading: no memory'),
+  ),
+  ids=repr,
+)
+def test_a_reason_outside_the_files_is_not_called_damage(
+  error, tmp_path, monkeypatch, caplog
+):
+  save(tmp_path / 'checkpoints', 1, 2)
+  raise_from_orbax(monkeypatch, error)
+  with pytest.raises(checkpoint.CheckpointError, match='left as it is'):
+    checkpointing.newest(tmp_path / 'checkpoints')
+  assert 'DAMAGED' not in caplog.text
+  assert checkpoint.steps(tmp_path / 'checkpoints') == [1, 2]
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damage(tmp_path):
+  save(tmp_path, 1, 2)
+  path = tmp_path / '2' / 'default' / '_METADATA'
+  path.unlink()
+  path.symlink_to(path)  # Too many levels of links: nobody may open it.
+  with pytest.raises(checkpoint.CheckpointError, match='levels of symbolic'):
+    checkpoint.read_newest(tmp_path)
+
+
+def test_an_array_that_is_missing_is_not_taken_for_an_empty_one(tmp_path):
+  flat = checkpoint.read(save(tmp_path, 1), 1)
+  template = make_tree(0)
+  assert not checkpoint.unflatten(flat, template).returns.size
+  renamed = {'earnings': template.returns}
+  with pytest.raises(checkpoint.CheckpointError, match='earnings is missing'):
+    checkpoint.unflatten(flat, renamed)
 
 
 def test_the_newest_three_checkpoints_are_kept(tmp_path):
@@ -116,16 +206,15 @@ def test_damage_to_any_file_is_detected_or_harmless(damage, tmp_path, caplog):
 
 def test_a_changed_value_that_orbax_accepts_is_detected(tmp_path, monkeypatch):
   save(tmp_path, 1)
-  restore = checkpoint.ocp.StandardCheckpointer.restore
+  orbax = checkpoint.orbax_files.ocp
+  restore = orbax.StandardCheckpointer.restore
 
   def restore_and_change(self, path):
     flat = restore(self, path)
     flat['params/torso/linear/w'][0, 0] += 1e-6
     return flat
 
-  monkeypatch.setattr(
-    checkpoint.ocp.StandardCheckpointer, 'restore', restore_and_change
-  )
+  monkeypatch.setattr(orbax.StandardCheckpointer, 'restore', restore_and_change)
   with pytest.raises(checkpoint.CheckpointError, match='checksum'):
     checkpoint.read(tmp_path, 1)
 
