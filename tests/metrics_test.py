@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import types
 
 import jax
 import jax.numpy as jnp
@@ -164,6 +165,30 @@ def log_updates(tmp_path, state, updates, log_updates=2, **more):
     for i in updates:
       logger.log(make_progress(i, [], loss=0.5, **more))
   return logger.state
+
+
+def test_waiting_for_a_record_to_open_is_not_training_time(
+  tmp_path, monkeypatch
+):
+  clock = types.SimpleNamespace(now=100.0, time=lambda: 0.0)
+  clock.monotonic = lambda: clock.now
+
+  class SlowWriter:
+    def __init__(self, *_):
+      clock.now += 30.0
+
+    def close(self):
+      """Does nothing."""
+
+  monkeypatch.setattr(run_logger, 'time', clock)
+  monkeypatch.setattr(run_logger.weights_and_biases, 'Writer', SlowWriter)
+  config = config_lib.from_preset('catch', wandb_project='mine')
+  state = metrics_lib.initial()._replace(seconds=7.0)
+  logger = run_logger.RunLogger(config, tmp_path, state)
+  with contextlib.closing(logger):
+    clock.now += 2.0
+    logger.log(make_progress(1, [], loss=0.5))
+  assert logger.state.seconds == 9.0
 
 
 def test_an_additional_metric_has_a_column(tmp_path):

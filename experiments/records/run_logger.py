@@ -56,7 +56,6 @@ class RunLogger:
     self._config = config
     self._path = logdir / 'metrics.csv'
     self.state = state
-    self._start = time.monotonic() - state.seconds
     self._csv = metrics_csv.Writer(
       self._path, state.num_updates - state.interval.num_updates
     )
@@ -77,6 +76,8 @@ class RunLogger:
       dynamic_ncols=True,
       disable=config.quiet,
     )
+    # Opening the records, perhaps waiting for a server, is not training time.
+    self._start = time.monotonic() - state.seconds
 
   def log(self, progress: learner.Progress) -> None:
     """Adds an update; writes a row every `log_updates` updates.
