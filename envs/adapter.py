@@ -71,7 +71,7 @@ class Adapter(gymnasium.Env):
       ) from error
     except Exception as error:
       raise factories.FactoryError(
-        f'Cannot make {self._name}: {error!r}'
+        f'Cannot make {self._name}: {type(error).__name__}: {error}.'
       ) from error
     self._tree = self.declared.observation
     self.observation_space = spaces.batchable(self._tree)
@@ -145,7 +145,9 @@ class Adapter(gymnasium.Env):
     where = f'{self._name}, environment {self.index}'
     if isinstance(error, factories.FactoryError):
       return factories.FactoryError(f'{where}: {error}.')
-    return factories.FactoryError(f'{where}, failed in {method}(): {error!r}')
+    return factories.FactoryError(
+      f'{where}, failed in {method}(): {type(error).__name__}: {error}.'
+    )
 
 
 def make_env(recipe: Recipe, seed: int | None, **settings: Any) -> Any:

@@ -107,7 +107,9 @@ def call(
       if unknown and catches_all and unknown not in parameters:
         del known[unknown]
         continue
-      raise FactoryError(f'Cannot make {name}: {error!r}') from error
+      raise FactoryError(
+        f'Cannot make {name}: {type(error).__name__}: {error}.'
+      ) from error
 
 
 @functools.cache
@@ -122,7 +124,9 @@ def warn_unseeded(name: str) -> None:
 
 def _unimportable(name: str, error: Exception) -> FactoryError:
   module = name.partition(':')[0]
-  return FactoryError(f'Cannot make {name}: {module} raised {error!r}.')
+  return FactoryError(
+    f'Cannot make {name}: {module} raised {type(error).__name__}: {error}.'
+  )
 
 
 def _parameters(

@@ -17,6 +17,7 @@ from agents import trajectory
 from agents import waiting
 from agents.networks import frame_stack
 from envs import catch
+from envs import registry
 from experiments import config as config_lib
 from experiments.records import hardware
 from experiments.training import builders
@@ -319,3 +320,51 @@ def test_actors_share_the_cpu_cores(monkeypatch, num_actors, expected):
   config = running.config_for(num_actors=num_actors)
   builders.make_envs(config, stack_num=4)
   assert calls == [{'num_threads': expected, 'stack_num': 4}] * num_actors
+
+
+def test_environments_of_other_actors_are_closed_if_one_cannot_be_made(
+  monkeypatch,
+):
+  closed = []
+
+  class Closing:
+    def __init__(self, number):
+      self.close = lambda: closed.append(number)
+
+  def make(*args, **settings):
+    if len(made) == 2:
+      raise registry.UnknownEnvironmentError('no third one')
+    made.append(Closing(len(made)))
+    return made[-1]
+
+  made = []
+  monkeypatch.setattr(registry, 'make', make)
+  with pytest.raises(config_lib.ConfigError, match='no third one'):
+    builders.make_envs(running.config_for(num_actors=3))
+  assert sorted(closed) == [0, 1]
+
+
+@pytest.mark.parametrize('text', ('{"a": }', '[1]', '3', 'depth=2'))
+def test_env_kwargs_that_are_no_json_object_raise_config_error(text):
+  with pytest.raises(config_lib.ConfigError, match='--env_kwargs=.*JSON'):
+    builders.make_envs(running.config_for(env_kwargs=text))
+
+
+def test_env_kwargs_processes_and_the_deadline_reach_the_environments(
+  monkeypatch,
+):
+  given = []
+  monkeypatch.setattr(
+    registry, 'make', lambda *_, **given_: given.append(given_)
+  )
+  config = running.config_for(
+    num_actors=1,
+    env_kwargs='{"depth": [1, null]}',
+    env_processes=True,
+    timeout_seconds=77.0,
+  )
+  builders.make_envs(config, records=True)
+  (settings,) = given
+  assert settings['env_kwargs'] == {'depth': [1, None]}
+  assert settings['env_processes'] is settings['records'] is True
+  assert settings['timeout_seconds'] == 77.0

@@ -16,6 +16,7 @@ from agents import episodes
 from agents import gradient_accumulation
 from agents import loss_interface
 from agents import trajectory
+from envs import leaves
 from envs import registry
 from experiments import check
 from experiments import config as config_lib
@@ -425,13 +426,35 @@ def test_an_env_that_ignores_its_seed_passes_the_other_checks():
   )
 
 
-@pytest.mark.parametrize('name,word', (('Paid', 'FIRST'), ('Unpaid', 'finite')))
-def test_misplaced_and_missing_rewards_are_reported(name, word):
+def test_a_reward_at_first_is_dropped_and_a_missing_one_an_error():
   recorded = recording_env.RecordingEnv(
-    registry.make(f'tests.own_envs:{name}', 2, 0)
+    registry.make('tests.own_envs:Paid', 2, 0)
   )
   recording_env.play(recorded, 20)
-  assert word in recorded.faults[0] and 'reward' in recorded.faults[0]
+  assert not recorded.faults
+  with pytest.raises(registry.ERRORS, match='Unpaid.*reward.*None'):
+    recording_env.play(registry.make('tests.own_envs:Unpaid', 2, 0), 20)
+
+
+@pytest.mark.parametrize('name', ('Shifted', 'Timer', 'vector'))
+def test_observations_are_compared_with_what_the_environment_gave(
+  name, monkeypatch
+):
+  def faults():
+    env = registry.make(f'tests.edge_envs:{name}', 2, 0, records=True)
+    recorded = recording_env.RecordingEnv(env)
+    recording_env.play(recorded, 10)
+    assert env.checksums is not None
+    env.close()
+    return recorded.faults
+
+  assert not faults()
+  convert = leaves.convert
+  changed = lambda *args: jax.tree.map(
+    lambda x: np.where(x == 1, 0, x).astype(x.dtype), convert(*args)
+  )
+  monkeypatch.setattr(leaves, 'convert', changed)
+  assert 'what the environment gave' in faults()[0]
 
 
 @pytest.mark.parametrize(
