@@ -17,6 +17,7 @@ setuptools.setup(
     'dm-env',
     'dm-haiku',
     'envpool',
+    'gymnasium',
     'imageio',
     'imageio-ffmpeg',
     'jax',

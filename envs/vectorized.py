@@ -22,14 +22,14 @@ import dm_env
 import gymnasium
 import numpy as np
 
-from envs import adapter
-from envs import asynchronous
 from envs import environment
 from envs import factories
-from envs import given
-from envs import leaves
-from envs import one_thread
-from envs import synchronous
+from envs.custom import adapter
+from envs.custom import asynchronous
+from envs.custom import given
+from envs.custom import leaves
+from envs.custom import one_thread
+from envs.custom import synchronous
 
 CLOSE_SECONDS = 5.0
 

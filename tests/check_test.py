@@ -16,8 +16,8 @@ from agents import episodes
 from agents import gradient_accumulation
 from agents import loss_interface
 from agents import trajectory
-from envs import leaves
 from envs import registry
+from envs.custom import leaves
 from experiments import check
 from experiments import config as config_lib
 from experiments.checking import learner_view

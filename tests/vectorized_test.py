@@ -409,7 +409,7 @@ def test_a_vector_environment_is_stepped_as_it_is():
 
 @pytest.mark.parametrize('name', ('Logged', 'logged'))
 def test_processes_step_as_one_process_does(tmp_path, name):
-  """Also: every copy has a process and a seed; one more is made unseeded."""
+  """Checks also that copies have processes and seeds; one more has no seed."""
   settings = {'path': str(tmp_path / 'log')}
   alone = made(name, 3, 7, env_kwargs=settings)
   (tmp_path / 'log').unlink()

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from envs import environment
-from envs import leaves
+from envs.custom import leaves
 
 _RECHECK_STEPS = 64  # An observation is checked again after so many steps.
 FIRST, LAST = dm_env.StepType.FIRST, dm_env.StepType.LAST

@@ -13,11 +13,11 @@ from absl import logging
 import gymnasium
 import numpy as np
 
-from envs import apis
-from envs import copies
 from envs import factories
-from envs import leaves
-from envs import spaces
+from envs.custom import apis
+from envs.custom import copies
+from envs.custom import leaves
+from envs.custom import spaces
 
 
 class Declared(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from envs import factories
-from envs import leaves
-from envs import spaces
+from envs.custom import leaves
+from envs.custom import spaces
 
 
 class Step(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs import adapter
+from envs.custom import adapter
 
 
 class Synchronous:

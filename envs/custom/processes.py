@@ -19,8 +19,8 @@ import weakref
 from gymnasium.vector import async_vector_env
 from gymnasium.vector.utils import CloudpickleWrapper
 
-from envs import adapter
 from envs import factories
+from envs.custom import adapter
 
 CONTEXT = 'forkserver'
 # Signals to a whole process group, such as Ctrl-C, are for the main process: it
@@ -38,7 +38,7 @@ def starting() -> Iterator[None]:
   They do not need it, and it would load JAX into every one of them.
   """
   context = multiprocessing.get_context(CONTEXT)
-  context.set_forkserver_preload(['envs.processes'])
+  context.set_forkserver_preload(['envs.custom.processes'])
   main = sys.modules['__main__']
   hidden = {
     name: main.__dict__.pop(name)

@@ -8,8 +8,8 @@ import gymnasium
 import numpy as np
 
 from envs import factories
-from envs import leaves
 from envs import text
+from envs.custom import leaves
 
 
 def observation_tree(declared: Any, path: str = '') -> leaves.Tree:

@@ -5,11 +5,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs import adapter
-from envs import copies
 from envs import factories
-from envs import leaves
-from envs import spaces
+from envs.custom import adapter
+from envs.custom import copies
+from envs.custom import leaves
+from envs.custom import spaces
 
 _NEXT_STEP = gymnasium.vector.AutoresetMode.NEXT_STEP
 

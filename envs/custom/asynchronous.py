@@ -13,10 +13,10 @@ import gymnasium
 from gymnasium.vector import async_vector_env
 import numpy as np
 
-from envs import adapter
 from envs import factories
-from envs import processes
-from envs import spaces
+from envs.custom import adapter
+from envs.custom import processes
+from envs.custom import spaces
 
 _DEAD_SECONDS = 1.0  # From a closed pipe to an exit status.
 

@@ -1,0 +1,1 @@
+"""What `vectorized` is made of: one custom environment, and batches of it."""
