@@ -8,7 +8,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
-import dataclasses
 import functools
 import pathlib
 import sys
@@ -21,7 +20,6 @@ import jax
 
 from agents import learner
 from agents import loss_interface
-from agents import replay
 from agents import waiting
 from experiments import cli
 from experiments import config as config_lib
@@ -33,15 +31,16 @@ from experiments.records import metrics_csv
 from experiments.records import run_logger
 from experiments.records import weights_and_biases
 from experiments.training import builders
-from experiments.training import checkpoint
-from experiments.training import checkpointing
 from experiments.training import logdir as logdir_lib
+from experiments.training import messages
 from experiments.training import parts as parts_lib
 from experiments.training import pipeline
 from experiments.training import run_state
 from experiments.training import setup as setup_lib
 from experiments.training import signals
 from experiments.training import validation
+from experiments.training.checkpoints import checkpoint
+from experiments.training.checkpoints import checkpointing
 
 
 def train(
@@ -96,8 +95,7 @@ def train(
       summary = metrics_lib.summary(setup.run.statistics)
     else:
       summary = _learn(setup, logdir, stop, until_learning, writers)
-  if not config.quiet:
-    report(config, summary, logdir)
+  messages.say(config, messages.end(config, summary, logdir))
   return summary
 
 
@@ -126,26 +124,8 @@ def _new_or_resumed(
     logdir_lib.check_extendable(config, logdir, num_frames)
   setup = setup_lib.make_setup(config, saved, parts=parts)
   if saved is not None:
-    _say(config, f'Resuming from update {setup.run.num_updates:,}.')
-    _say(config, _extension_message(setup, logdir))
+    messages.say(config, messages.resuming(setup, logdir))
   return setup
-
-
-def _extension_message(setup: setup_lib.Setup, logdir: pathlib.Path) -> str:
-  """Returns a sentence about a changed --num_frames; '' if it is the same."""
-  new, num_frames = setup.config, setup.run.num_frames
-  recorded = config_json.read(logdir) or {}
-  if 'num_frames' not in config_json.extended(recorded, new):
-    return ''
-  old = dataclasses.replace(
-    new, num_frames=config_json.parse(recorded).num_frames
-  )
-  before, after = (builders.make_schedule(c)(num_frames) for c in (old, new))
-  return (
-    f'--num_frames is now {new.num_frames:,} instead of {old.num_frames:,}: '
-    f'the learning rate at frame {num_frames:,} changes from {before:.3g} to '
-    f'{after:.3g}, and decays linearly to 0 at the new end.'
-  )
 
 
 def _is_over(setup: setup_lib.Setup, logdir: pathlib.Path) -> bool:
@@ -175,13 +155,7 @@ def _learn(
   when the actors take them over.
   """
   config, run, devices = setup.config, setup.run, setup.devices
-  _say(
-    config,
-    f'Training {config.env} on {len(devices)} x {devices[0].device_kind}, '
-    f'{"resumed" if run.num_updates else "a new run"}: {logdir}',
-  )
-  if setup.replay_buffer:
-    _say(config, _replay_message(setup))
+  messages.say(config, messages.start(setup, logdir))
   queue = builders.make_queue(config, run.num_updates)
   store = builders.make_store(config, run, devices)
   recorder = flight_recorder.FlightRecorder(
@@ -218,19 +192,8 @@ def _learn(
     if run.num_frames >= config.num_frames:
       logger.finish()
   if config.max_seconds and run.num_frames < config.num_frames:
-    _say(
-      config,
-      f'Stopped after --max_seconds={config.max_seconds:g}: a checkpoint is '
-      'written. To resume, run: python -m experiments.train '
-      f'--logdir={logdir}',
-    )
+    messages.say(config, messages.out_of_time(config, logdir))
   return metrics_lib.summary(logger.state)
-
-
-def _say(config: config_lib.Config, text: str) -> None:
-  """Prints a text that is not empty, unless the run is quiet."""
-  if text and not config.quiet:
-    print(text)
 
 
 def _compile_update(setup: setup_lib.Setup) -> setup_lib.Update:
@@ -259,43 +222,6 @@ def _plots_on_exit(logdir: pathlib.Path) -> Iterator[None]:
         draw(logdir)
       except (OSError, config_lib.ConfigError) as error:
         logging.error('Cannot draw the run: %s', error)
-
-
-def _replay_message(setup: setup_lib.Setup) -> str:
-  """Returns a line with the capacity and the size of the replay buffer."""
-  config = setup.config
-  template = builders.zero_trajectory(config, setup.agent, setup.envs[0])
-  mebibytes = replay.num_bytes(template, config.replay_capacity) / 2**20
-  kept = config.replay_capacity // config.envs_per_actor * config.envs_per_actor
-  return (
-    f'Replay buffer: the last {kept:,} unrolls, at most {mebibytes:,.1f} MiB '
-    'on the device and in each checkpoint. While a checkpoint is written, it '
-    'takes up to twice as much memory besides.'
-  )
-
-
-def report(
-  config: config_lib.Config, summary: metrics_lib.Summary, logdir: pathlib.Path
-) -> None:
-  """Prints a summary of the run and the paths of its records."""
-  print(
-    f'Trained on {summary.num_frames:,} frames of {config.env} in '
-    f'{summary.seconds:.1f} s ({summary.num_updates:,} updates, '
-    f'{summary.num_frames / summary.seconds:,.0f} frames/s).'
-  )
-  print(
-    f'Mean return over the last {config.return_window} episodes: '
-    f'{summary.mean_return:.2f}'
-  )
-  for name in (
-    'config.json',
-    'metrics.csv',
-    'learning_curve.png',
-    'diagnostics.png',
-    'checkpoints',
-  ):
-    print(f'  {logdir / name}')
-  print(f'  {logdir}/events.out.tfevents.* (TensorBoard)')
 
 
 def _debug_nans(on: bool) -> contextlib.AbstractContextManager[None]:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training import checkpoint
-from experiments.training import checkpointing
+from experiments.training.checkpoints import checkpoint
+from experiments.training.checkpoints import checkpointing
 from tests import comparing
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments.training import checkpoint
-from experiments.training import checkpointing
+from experiments.training.checkpoints import checkpoint
+from experiments.training.checkpoints import checkpointing
 
 
 class Run(NamedTuple):

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 
 from experiments.records import metrics_csv
-from experiments.training import checkpoint
+from experiments.training.checkpoints import checkpoint
 from tests import events
 
 

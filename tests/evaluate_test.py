@@ -22,8 +22,8 @@ from envs import registry
 from experiments import config as config_lib
 from experiments import evaluate
 from experiments.training import builders
-from experiments.training import checkpoint
 from experiments.training import evaluation
+from experiments.training.checkpoints import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = dict(envs_per_actor=4, batch_size=4)

@@ -15,8 +15,8 @@ from experiments import train
 from experiments.plotting import pages
 from experiments.records import metrics as metrics_lib
 from experiments.training import builders
-from experiments.training import checkpoint
 from experiments.training import pipeline
+from experiments.training.checkpoints import checkpoint
 from tests import comparing
 from tests import counting
 from tests import running

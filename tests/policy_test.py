@@ -18,8 +18,8 @@ import experiments
 from experiments import config as config_lib
 from experiments.records import config_json
 from experiments.training import builders
-from experiments.training import checkpoint
 from experiments.training import evaluation
+from experiments.training.checkpoints import checkpoint
 from tests import running
 
 FIRST, MID = dm_env.StepType.FIRST, dm_env.StepType.MID

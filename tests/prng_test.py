@@ -3,9 +3,9 @@
 import jax
 import pytest
 
-from experiments.training import checkpoint
 from experiments.training import run_state
 from experiments.training import setup as setup_lib
+from experiments.training.checkpoints import checkpoint
 from tests import running
 
 pytestmark = pytest.mark.usefixtures('one_device')

@@ -12,7 +12,7 @@ import pytest
 from experiments import config as config_lib
 from experiments import train
 from experiments.records import run_logger
-from experiments.training import checkpoint
+from experiments.training.checkpoints import checkpoint
 from tests import comparing
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from agents import waiting
 from experiments import cli
 from experiments import config as config_lib
 from experiments import train
-from experiments.training import checkpoint
+from experiments.training.checkpoints import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
 REQUIRED_COLUMNS = {

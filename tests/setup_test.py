@@ -8,9 +8,9 @@ from agents import learner
 from envs import catch
 from experiments import config as config_lib
 from experiments.training import builders
-from experiments.training import checkpoint
 from experiments.training import run_state
 from experiments.training import setup as setup_lib
+from experiments.training.checkpoints import checkpoint
 from tests import running
 
 

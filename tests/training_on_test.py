@@ -15,7 +15,7 @@ from experiments import config as config_lib
 from experiments import train
 from experiments.plotting import pages
 from experiments.records import metrics_csv
-from experiments.training import checkpoint
+from experiments.training.checkpoints import checkpoint
 from tests import comparing
 from tests import events
 from tests import running

@@ -17,8 +17,8 @@ from agents import learner
 from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import strict_json
-from experiments.training import checkpoint
 from experiments.training import run_state
+from experiments.training.checkpoints import checkpoint
 
 
 class NonFiniteError(ArithmeticError):

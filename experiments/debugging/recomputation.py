@@ -18,8 +18,8 @@ from experiments.debugging import flight_recorder
 from experiments.debugging import nonfinite
 from experiments.records import config_json
 from experiments.training import builders
-from experiments.training import checkpoint
 from experiments.training import setup as setup_lib
+from experiments.training.checkpoints import checkpoint
 
 
 class Flight(NamedTuple):

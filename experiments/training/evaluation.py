@@ -23,10 +23,10 @@ from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import strict_json
 from experiments.records import video
-from experiments.training import checkpoint
-from experiments.training import checkpointing
 from experiments.training import parts as parts_lib
 from experiments.training import setup as setup_lib
+from experiments.training.checkpoints import checkpoint
+from experiments.training.checkpoints import checkpointing
 
 
 def _option(default: Any, help_text: str, **bounds: int) -> Any:

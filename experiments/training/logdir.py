@@ -12,7 +12,7 @@ from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import config_json
 from experiments.records import metrics_csv
-from experiments.training import checkpoint
+from experiments.training.checkpoints import checkpoint
 
 _LOCK = '.lock'
 

@@ -19,9 +19,9 @@ from agents import actor
 from agents import trajectory
 from envs import registry
 from experiments import config as config_lib
-from experiments.training import checkpoint
-from experiments.training import checkpointing
 from experiments.training import evaluation
+from experiments.training.checkpoints import checkpoint
+from experiments.training.checkpoints import checkpointing
 
 
 class State(NamedTuple):

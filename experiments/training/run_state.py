@@ -13,7 +13,7 @@ from agents import replay
 from agents import trajectory as trajectory_lib
 from experiments import config as config_lib
 from experiments.records import metrics as metrics_lib
-from experiments.training import checkpoint
+from experiments.training.checkpoints import checkpoint
 
 Actors = tuple[actor.ActorState, ...]  # In the order of actor_id.
 

@@ -20,11 +20,11 @@ from envs import closing
 from envs import environment
 from experiments import config as config_lib
 from experiments.training import builders
-from experiments.training import checkpoint
-from experiments.training import checkpointing
 from experiments.training import parts as parts_lib
 from experiments.training import run_state
 from experiments.training import validation
+from experiments.training.checkpoints import checkpoint
+from experiments.training.checkpoints import checkpointing
 
 # (train state, trajectory `[T+1, B, ...]`, learning rate) -> (train state,
 # metrics), for one device's shard of a batch, inside a mapped axis.

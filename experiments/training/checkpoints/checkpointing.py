@@ -11,8 +11,8 @@ from typing import Any
 from absl import logging
 
 from experiments import config as config_lib
-from experiments.training import checkpoint
 from experiments.training import run_state
+from experiments.training.checkpoints import checkpoint
 
 
 class Keeper:

@@ -15,7 +15,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from experiments.training import orbax_files
+from experiments.training.checkpoints import orbax_files
 
 Flat = orbax_files.Flat
 

@@ -1,0 +1,1 @@
+"""Checkpoints: their format, and when they are written."""
