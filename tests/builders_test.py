@@ -319,7 +319,8 @@ def test_actors_share_the_cpu_cores(monkeypatch, num_actors, expected):
   )
   config = running.config_for(num_actors=num_actors)
   builders.make_envs(config, stack_num=4)
-  assert calls == [{'num_threads': expected, 'stack_num': 4}] * num_actors
+  given = [(call['num_threads'], call['stack_num']) for call in calls]
+  assert given == [(expected, 4)] * num_actors
 
 
 def test_environments_of_other_actors_are_closed_if_one_cannot_be_made(
