@@ -121,7 +121,8 @@ def report(record: Mapping[str, Any]) -> None:
   """Prints the table of stages, the bottleneck and the suggested flags."""
   config, machine = record['config'], record['hardware']
   print(
-    f'{config["env"]}, {config["torso"]} torso, {config["num_actors"]} actors '
+    f'{config["env"]}, {config_lib.agent_name(config)}, '
+    f'{config["num_actors"]} actors '
     f'x {config["envs_per_actor"]} environments, unrolls of '
     f'{config["unroll_length"]}, batch of {config["batch_size"]}, '
     f'{config["precision"]}'

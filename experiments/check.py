@@ -185,10 +185,11 @@ def _is_enough(tally: results_lib.Tally, num_updates: int) -> bool:
 
 def report(config: config_lib.Config, found: Report) -> None:
   """Prints the table of results and the environment throughput."""
+  agent = config_lib.agent_name(dataclasses.asdict(config))
   print(
     f'{config.env}: {found.num_updates} updates, {found.num_frames:,} frames, '
     f'{config.num_actors} actors x {config.envs_per_actor} environments, '
-    f'unroll length {config.unroll_length}, {_agent_name(config)}.\n'
+    f'unroll length {config.unroll_length}, {agent}.\n'
   )
   for result in found.results:
     description = results_lib.CHECKS[result.name].description
@@ -210,12 +211,6 @@ def report(config: config_lib.Config, found: Report) -> None:
       'not checked; a larger --seconds may help.'
     )
   print(results_lib.BLIND)
-
-
-def _agent_name(config: config_lib.Config) -> str:
-  if config.agent:
-    return f'agent {config.agent}'
-  return f'{config.torso} torso{", LSTM" if config.use_lstm else ""}'
 
 
 def config_from_flags() -> config_lib.Config:

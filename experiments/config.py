@@ -6,6 +6,7 @@ overrides both.
 """
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import difflib
 import json
@@ -450,6 +451,13 @@ def env_settings(config: Config) -> dict[str, Any]:
     'env_processes': config.env_processes,
     'timeout_seconds': config.timeout_seconds,
   }
+
+
+def agent_name(values: Mapping[str, Any]) -> str:
+  """Returns how a table names the agent of the settings `values`."""
+  if values['agent']:
+    return f'agent {values["agent"]}'
+  return f'{values["torso"]} torso{", LSTM" if values["use_lstm"] else ""}'
 
 
 def did_you_mean(name: str, known: Any) -> str:

@@ -31,8 +31,8 @@ VERBS = frozenset(
   Puts Raises Re-measures Reads Rearranges Recomputes Records Releases Removes
   Replaces Replicates Resets Restores Resumes Returns Runs Samples Scales Sends
   Sets Shifts Splits Spreads Stacks Starts Steps Stops Stores Summarizes Sums
-  Takes Trains Truncates Turns Unmasks Unpacks Validates Waits Wraps Writes
-  Yields
+  Takes Trains Truncates Turns Unmasks Unpacks Validates Waits Works Wraps
+  Writes Yields
   """.split()  # noqa: SIM905
 )
 

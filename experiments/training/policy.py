@@ -20,6 +20,7 @@ from agents import trajectory
 from envs import registry
 from experiments import config as config_lib
 from experiments.training import evaluation
+from experiments.training import parts as parts_lib
 from experiments.training.checkpoints import checkpoint
 from experiments.training.checkpoints import checkpointing
 
@@ -97,6 +98,7 @@ def load(
   step: int | None = None,
   greedy: bool = False,
   seed: int = 0,
+  parts: parts_lib.Parts = parts_lib.AS_CONFIGURED,
 ) -> Policy:
   """Returns the policy of a checkpoint.
 
@@ -107,6 +109,7 @@ def load(
     step: the number of updates of the checkpoint; by default the newest.
     greedy: whether to take the most likely action instead of sampling one.
     seed: of the actions.
+    parts: factories of the run that its config.json cannot name.
 
   Raises:
     ConfigError: if there is no such run or checkpoint, or the environment of
@@ -118,10 +121,11 @@ def load(
     config = evaluation.read_config(path)
     num_updates, flat = checkpointing.read(path / 'checkpoints', step)
     settings = evaluation.env_settings(config, options)
+    settings['factory'] = parts.make_env
     with contextlib.closing(
       evaluation.make_env(config.env, options, settings)
     ) as env:
-      agent, params = evaluation.trained_agent(config, env, flat)
+      agent, params = evaluation.trained_agent(config, env, flat, parts)
       specs = env.observation_spec(), env.action_spec()
   except (*registry.ERRORS, checkpoint.CheckpointError) as error:
     raise config_lib.ConfigError(str(error)) from error
