@@ -123,6 +123,7 @@ def test_a_changed_resumable_flag_is_accepted_and_not_recorded(tmp_path):
     timeout_seconds=7.0,
     checkpoint_seconds=7.0,
     unrolls_per_pass=1,
+    env_processes=True,
     keep_checkpoints=7,
     debug_nans=True,
     max_seconds=7.0,

@@ -136,7 +136,7 @@ def gradient(agent, params, rows, core):
 
   def scalar(params):
     outputs = agent.unroll(params, rows, core)
-    return sum(jnp.sum(jnp.sin(x + 1)) for x in outputs)
+    return sum(jnp.sum(jnp.sin(x + 1)) for x in outputs[:2])
 
   return jax.jit(jax.grad(scalar))(params)
 

@@ -44,7 +44,7 @@ def write_run(logdir, **settings):
         'train_state': {'params': params},
         'statistics': {'num_frames': 100 * step},
       }
-      writer.save(step, tree)
+      writer.save(step, lambda tree=tree: tree)
   return logdir
 
 

@@ -16,7 +16,7 @@ def test_another_random_number_generator_is_named():
   with jax.default_prng_impl('rbg'):
     setup = setup_lib.make_setup(config)
     setup.close()
-    flat = checkpoint.flatten(run_state.pack(setup.run, None))
+    flat = checkpoint.flatten(run_state.pack(setup.run, None)())
     setup_lib.make_setup(config, flat).close()
   with pytest.raises(checkpoint.CheckpointError, match='4 integers.*fry2x32 2'):
     setup_lib.make_setup(config, flat)

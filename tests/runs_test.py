@@ -113,9 +113,9 @@ def test_a_band_matches_values_computed_by_hand():
   band = style.band([a, b, c])
   np.testing.assert_array_equal(band.frames, [0, 5, 10, 15, 20, 40])
   # a: 0 5 10 5 0 -, b: - 1 2 3 4.2 9, c: 3 everywhere.
-  np.testing.assert_allclose(band.mean, [NAN, 3, 5, 11 / 3, 2.4, NAN])
-  np.testing.assert_allclose(band.low, [NAN, 1, 2, 3, 0, NAN])
-  np.testing.assert_allclose(band.high, [NAN, 5, 10, 5, 4.2, NAN])
+  np.testing.assert_allclose(band.mean, [1.5, 3, 5, 11 / 3, 2.4, 6])
+  np.testing.assert_allclose(band.low, [0, 1, 2, 3, 0, 3])
+  np.testing.assert_allclose(band.high, [3, 5, 10, 5, 4.2, 9])
 
 
 def test_a_gap_of_one_run_is_a_gap_of_the_band():
@@ -125,7 +125,7 @@ def test_a_gap_of_one_run_is_a_gap_of_the_band():
   band = style.band([a, b])
   np.testing.assert_array_equal(band.frames, [0, 1, 2, 2.5, 3, 4, 5])
   np.testing.assert_allclose(
-    band.mean, [NAN, 1.5, NAN, NAN, 3.5, 5.0, 6.5], rtol=1e-12
+    band.mean, [0.0, 1.5, NAN, NAN, 3.5, 5.0, 6.5], rtol=1e-12
   )
 
 
@@ -157,7 +157,7 @@ def with_faulty_file(tmp_path, name, text):
     ),
     (
       lambda path: with_faulty_file(path, 'metrics.csv', 'step,value\n1,2\n'),
-      'rows',
+      'no column num_frames',
     ),
   ),
   ids=lambda x: x if isinstance(x, str) else '',

@@ -161,12 +161,14 @@ def test_a_resumed_setup_equals_the_saved_one():
   run = new.run._replace(statistics=counted, older_params=older)
   rollout = builders.zero_trajectory(config, new.agent, new.envs[0])
   buffer = builders.make_replay_buffer(config, (rollout, rollout), 3)
-  flat = checkpoint.flatten(run_state.pack(run, buffer))
+  flat = checkpoint.flatten(run_state.pack(run, buffer)())
   resumed = setup_lib.make_setup(config, flat)
   assert resumed.run.num_updates == 3 and resumed.run.num_frames == 100
   for leaf in jax.tree.leaves(resumed.run.train_state):
     assert leaf.devices() == set(jax.local_devices())
-  again = checkpoint.flatten(run_state.pack(resumed.run, resumed.replay_buffer))
+  again = checkpoint.flatten(
+    run_state.pack(resumed.run, resumed.replay_buffer)()
+  )
   assert flat.keys() == again.keys()
   # These names never change: runs resume from older checkpoints.
   assert flat['memory/rows/timestep/reward'].shape == (2, 5, 2)

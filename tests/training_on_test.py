@@ -228,7 +228,7 @@ def test_parameters_that_the_new_network_lacks_are_rejected(finished, tmp_path):
   other = tmp_path / 'other'
   writer = checkpoint.Writer(other / 'checkpoints')
   with contextlib.closing(writer):
-    writer.save(8, {'train_state': {'params': params}})
+    writer.save(8, lambda: {'train_state': {'params': params}})
   config = config_for(tmp_path / 'new', init_from=str(other))
   with pytest.raises(config_lib.ConfigError, match='params/second_head/w is'):
     train.train(config)

@@ -33,9 +33,9 @@ class Band(NamedTuple):
 def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
   """Computes mean, minimum and maximum of curves at all of their frames.
 
-  Curves are interpolated linearly. A curve is missing next to a NaN and outside
-  its range of frames; the statistics are those of the other curves, and NaN
-  where all are missing.
+  Curves are interpolated linearly. Before the first number of a curve and after
+  its last, the statistics are those of the other curves. Next to a NaN between
+  two numbers of a curve they are NaN.
 
   Args:
     curves: pairs `(frames, values)`, each array `[points of the curve]`.
@@ -44,9 +44,19 @@ def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
   values = np.stack(
     [np.interp(grid, *curve, left=np.nan, right=np.nan) for curve in curves]
   )
-  known = np.ma.masked_invalid(values)
+  known = np.ma.masked_array(values, [_outside(grid, *c) for c in curves])
   statistics = known.mean(0), known.min(0), known.max(0)
   return Band(grid, *(np.ma.filled(x, np.nan) for x in statistics))
+
+
+def _outside(
+  grid: np.ndarray, frames: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+  """Returns where a curve has not begun or has ended, bool `[frames of grid]`."""
+  with_number = frames[np.isfinite(values)]
+  if not len(with_number):
+    return np.ones(len(grid), bool)
+  return (grid < with_number[0]) | (grid > with_number[-1])
 
 
 def draw_line(
