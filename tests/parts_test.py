@@ -102,6 +102,7 @@ def test_every_command_works_for_the_example(tmp_path):
   command('plot', str(tmp_path), f'--out={tmp_path}')
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('one_device')
 def test_an_interrupted_run_of_own_parts_resumes_to_the_same_result(
   tmp_path, monkeypatch

@@ -52,7 +52,7 @@ def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
 def _outside(
   grid: np.ndarray, frames: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
-  """Returns where a curve has not begun or has ended, bool `[frames of grid]`."""
+  """Returns where a curve has not begun or has ended, bool `[points]`."""
   with_number = frames[np.isfinite(values)]
   if not len(with_number):
     return np.ones(len(grid), bool)
