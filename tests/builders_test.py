@@ -195,6 +195,13 @@ def test_the_agent_matches_the_config_and_the_env(torso, use_lstm):
   assert not isinstance(made.initial_state(2), frame_stack.State)
 
 
+def test_a_custom_agent_takes_the_whole_batch_in_one_pass():
+  config = dataclasses.replace(CONFIG, torso='deep', unrolls_per_pass=0)
+  assert builders.unrolls_per_pass(config) == 1
+  custom = dataclasses.replace(config, agent='mine:make_agent')
+  assert builders.unrolls_per_pass(custom) is None
+
+
 def test_the_agent_computes_in_the_configured_precision():
   env = catch.Catch(4, 0)
   row = trajectory.first_row(env.reset())
