@@ -50,9 +50,9 @@ CHECKS = {
 }
 # What no check can see, because only the author of the environment knows it.
 BLIND = (
-  'Not checked: whether the environment is the intended one, e.g. rewards '
-  'doubled or\nobservations late by a step before it returns them, or a time '
-  'limit that it reports\nas a termination.'
+  'Not checked: the environment itself. No comparison shows rewards doubled by '
+  'its\nauthor, observations late by a step, or a time limit reported as a '
+  'termination.'
 )
 # A custom loss decides about these.
 _OF_THE_LOSS = ('terminations', 'truncations', 'targets', 'advantages')
