@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shlex
 
 from agents import replay
 from experiments import config as config_lib
@@ -59,7 +60,7 @@ def out_of_time(config: config_lib.Config, logdir: pathlib.Path) -> str:
   return (
     f'Stopped after --max_seconds={config.max_seconds:g}: a checkpoint is '
     'written. To resume, run: python -m experiments.train '
-    f'--logdir={logdir}'
+    f'--logdir={shlex.quote(str(logdir))}'
   )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import pathlib
+import shlex
 import signal
 import threading
 
@@ -18,7 +19,8 @@ class Stopped(Exception):  # noqa: N818
   def __init__(self, signum: int, logdir: pathlib.Path):
     super().__init__(
       f'Stopped by {signal.Signals(signum).name}: a checkpoint is written. To '
-      f'resume, run: python -m experiments.train --logdir={logdir}'
+      'resume, run: python -m experiments.train '
+      f'--logdir={shlex.quote(str(logdir))}'
     )
     self.signum = signum
 
@@ -27,7 +29,7 @@ class Stop:
   """A request to stop, which may come before there is something to stop."""
 
   def __init__(self):
-    self.signum: int | None = None  # Once a signal was received.
+    self.signum: int | None = None  # Of the first signal that was received.
     self._action: Callable[[], None] = lambda: None
 
   def calls(self, action: Callable[[], None]) -> None:
@@ -37,19 +39,22 @@ class Stop:
       action()
 
   def receive(self, signum: int) -> None:
-    """Stores the signal and calls the action."""
-    self.signum = signum
-    self._action()
+    """Stores the first signal and calls the action; ignores later ones."""
+    if self.signum is None:
+      self.signum = signum
+      self._action()
 
 
 @contextlib.contextmanager
 def on_signal(logdir: pathlib.Path) -> Iterator[Stop]:
   """Runs the body, which a signal asks to stop.
 
-  The first signal also restores the previous handlers, so a second Ctrl-C
-  interrupts immediately. A SIGHUP that is ignored, as under nohup, stays
-  ignored. Python delivers signals to its main thread only; in another thread
-  the handlers are left unchanged.
+  The first signal also restores the previous handler of SIGINT, so a second
+  Ctrl-C interrupts immediately. Other signals that follow change nothing: the
+  shell and the kernel both send SIGHUP when a terminal is closed, and SIGTERM
+  may follow SIGUSR1. A SIGHUP that is ignored, as under nohup, stays ignored.
+  Python delivers signals to its main thread only; in another thread the
+  handlers are left unchanged.
 
   Args:
     logdir: the log directory of the run, for the message.
@@ -74,7 +79,7 @@ def on_signal(logdir: pathlib.Path) -> Iterator[Stop]:
 
   def handle(signum, frame):
     del frame
-    restore()
+    signal.signal(signal.SIGINT, old[signal.SIGINT])
     stop.receive(signum)
 
   for signum in old:
