@@ -191,7 +191,8 @@ def _learn(
         break
     if run.num_frames >= config.num_frames:
       logger.finish()
-  if config.max_seconds and run.num_frames < config.num_frames:
+  is_over = run.num_frames >= config.num_frames or stop.signum is not None
+  if config.max_seconds and not is_over:
     messages.say(config, messages.out_of_time(config, logdir))
   return metrics_lib.summary(logger.state)
 
