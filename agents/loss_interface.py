@@ -1,6 +1,7 @@
 """What the learner gives to a loss, and what the loss returns."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import inspect
 from typing import Any
 
@@ -41,13 +42,22 @@ def call(loss: Loss, inputs: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
   """Calls `loss` with those of `arguments`' keywords that it takes.
 
   Raises:
-    LossError: if it does not return a scalar and a dict of scalars, or if a
-      metric has the name of one that the learner computes.
+    LossError: if it does not accept these keywords, if it does not return a
+      scalar and a dict of scalars, or if a metric has the name of one that the
+      learner computes.
   """
-  named = inspect.signature(loss).parameters
-  unused = [name for name in _OPTIONAL if name not in named]
-  result = loss(**{k: v for k, v in inputs.items() if k not in unused})
-  if not (isinstance(result, tuple) and len(result) == 2):
+  signature = inspect.signature(loss)
+  unused = [name for name in _OPTIONAL if name not in signature.parameters]
+  given = {k: v for k, v in inputs.items() if k not in unused}
+  try:
+    signature.bind(**given)
+  except TypeError as error:
+    raise LossError(
+      f'The loss is called with {", ".join(given)}: {error}.'
+    ) from error
+  result = loss(**given)
+  is_pair = isinstance(result, tuple) and len(result) == 2
+  if not (is_pair and isinstance(result[1], Mapping)):
     raise LossError('The loss must return (scalar loss, dict of metrics).')
   total, metrics = result
   taken = _RESERVED & set(metrics)

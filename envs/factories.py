@@ -32,6 +32,8 @@ def find(name: str) -> Callable[..., Any]:
       cannot be imported.
   """
   module_name, _, attribute = name.partition(':')
+  if not attribute:
+    raise FactoryError(f'{name!r} is not of the form module:factory.')
   try:
     module = importlib.import_module(module_name)
   except ModuleNotFoundError as error:

@@ -159,10 +159,18 @@ def test_factories_given_in_python_are_used_and_recorded(tmp_path):
   assert calls == [(7, 2), (7, 2)]
 
 
+class _Callable:
+  def __call__(self):
+    """Does nothing."""
+
+
 def test_names_of_factories():
   assert parts_lib.factory_name(make_bare_loss) == f'{__name__}:make_bare_loss'
   assert parts_lib.factory_name(own_envs.Walk) == 'tests.own_envs:Walk'
-  for hidden in (lambda: 0, functools.partial(make_bare_loss, None)):
+  partial = functools.partial(make_bare_loss, None)
+  assert parts_lib.factory_name(partial) == f'{__name__}:make_bare_loss(...)'
+  for hidden in (lambda: 0, partial, _Callable()):
+    assert '0x' not in parts_lib.factory_name(hidden)  # To resume the run.
     config = running.config_for(loss=parts_lib.factory_name(hidden))
     with pytest.raises(config_lib.ConfigError, match='must be given in'):
       parts_lib.find(config)
@@ -173,15 +181,16 @@ def test_names_of_factories():
   (
     ('agent', 'no_such_module:f', 'no_such_module'),
     ('optimizer', 'tests.parts_test:nothing', "no function or class 'nothing'"),
-    ('loss', 'tests.parts_test', "no function or class ''"),
+    ('loss', 'tests.parts_test', 'module:factory'),
     ('loss', ':f', 'module:factory'),
     (
       'agent',
       'builtins:print',
-      'a NoneType; expected an agents.agent',
+      'None; expected an agents.agent',
     ),
-    ('optimizer', 'builtins:print', 'a NoneType; expected an optax'),
-    ('loss', 'builtins:print', 'a NoneType; expected a function'),
+    ('optimizer', 'builtins:print', 'None; expected an optax'),
+    ('optimizer', 'tests.parts_test:inputs', r'\(config\): too many'),
+    ('loss', 'builtins:print', 'None; expected a function'),
   ),
 )
 def test_a_factory_that_does_not_fit_is_a_config_error(field, factory, message):
@@ -226,10 +235,18 @@ def test_a_loss_gets_rows_and_extra_outputs_only_if_it_names_them():
   loss_interface.call(builders.make_loss(running.config_for()), inputs())
 
 
+def test_a_loss_with_other_arguments_is_an_error():
+  with pytest.raises(
+    loss_interface.LossError, match='with behaviour_log_probs'
+  ):
+    loss_interface.call(lambda logits: (0.0, {}), inputs())
+
+
 @pytest.mark.parametrize(
   'result,message',
   (
     (jnp.zeros([]), 'must return'),
+    ((jnp.zeros([]), None), 'must return'),
     ((jnp.zeros([3]), {}), r'the loss of shape \(3,\)'),
     ((jnp.zeros([]), {'mine': jnp.zeros([2, 1])}), r'mine of shape \(2, 1\)'),
     ((jnp.zeros([]), {'grad_norm': 0.0}), 'grad_norm'),

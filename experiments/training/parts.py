@@ -7,6 +7,8 @@ rebuild the run from its log directory.
 
 from collections.abc import Callable
 import dataclasses
+import functools
+import inspect
 import sys
 from typing import Any
 from typing import NamedTuple
@@ -41,6 +43,11 @@ class Parts(NamedTuple):
 
 
 AS_CONFIGURED = Parts()
+_ARGUMENTS = {  # Of the factories that `find` returns.
+  'agent': ('config', 'env'),
+  'optimizer': ('config',),
+  'loss': ('config',),
+}
 
 
 def record(config: config_lib.Config, parts: Parts) -> config_lib.Config:
@@ -56,13 +63,17 @@ def record(config: config_lib.Config, parts: Parts) -> config_lib.Config:
 def factory_name(factory: Callable[..., Any]) -> str:
   """Returns 'module:factory', by which another process can find the factory.
 
-  A local function, a lambda or a partial has a name that cannot be found.
+  A local function, a lambda, a partial or another callable object has a name
+  that cannot be found, but is the same in every process.
   """
+  if isinstance(factory, functools.partial):
+    return f'{factory_name(factory.func)}(...)'
   module = getattr(factory, '__module__', type(factory).__module__)
   spec = getattr(sys.modules.get(module), '__spec__', None)
   if spec is not None:  # The module of `python -m` calls itself __main__.
     module = spec.name
-  return f'{module}:{getattr(factory, "__qualname__", repr(factory))}'
+  unnamed = f'{type(factory).__qualname__}(...)'
+  return f'{module}:{getattr(factory, "__qualname__", unnamed)}'
 
 
 def find(config: config_lib.Config, parts: Parts = AS_CONFIGURED) -> Parts:
@@ -73,7 +84,8 @@ def find(config: config_lib.Config, parts: Parts = AS_CONFIGURED) -> Parts:
     parts: factories that were given as Python objects.
 
   Raises:
-    ConfigError: if there is no factory of a recorded name.
+    ConfigError: if there is no factory of a recorded name, or it takes other
+      arguments.
   """
   return Parts(
     parts.make_env,
@@ -95,8 +107,8 @@ def check_made(
   ):
     if not all(hasattr(made, name) for name in attributes):
       raise config_lib.ConfigError(
-        f'--{field}={getattr(config, field)} returned a '
-        f'{type(made).__name__}; expected {expected}.'
+        f'--{field}={getattr(config, field)} returned '
+        f'{made!r:.80}; expected {expected}.'
       )
 
 
@@ -108,9 +120,26 @@ def _named(
   if not name:
     return default
   try:
-    return factories.find(name)
+    factory = factories.find(name)
   except factories.FactoryError as error:
     raise config_lib.ConfigError(
       f'--{field}: {error} A factory that cannot be imported must be given in '
       f'Python, as make_{field}=...'
+    ) from error
+  _check_takes(factory, field, name)
+  return factory
+
+
+def _check_takes(factory: Callable[..., Any], field: str, name: str) -> None:
+  """Raises a ConfigError if a factory does not take the arguments it gets."""
+  try:
+    signature = inspect.signature(factory)
+  except ValueError:  # Some built-in callables have none.
+    return
+  arguments = _ARGUMENTS[field]
+  try:
+    signature.bind(*arguments)
+  except TypeError as error:
+    raise config_lib.ConfigError(
+      f'--{field}={name} is called as ({", ".join(arguments)}): {error}.'
     ) from error
