@@ -5,8 +5,13 @@ from typing import Any
 
 from experiments import process
 
-if sys.argv[:1] == ['-m']:  # python -m experiments.x imports its modules now.
-  process.prepare()
+# While -m finds the module, sys.argv has its name only in sys.orig_argv. Other
+# programs, which may import this package too, keep their handlers.
+if sys.argv[:1] == ['-m'] and any(
+  argument.removeprefix('-m').startswith('experiments.')
+  for argument in sys.orig_argv
+):
+  process.prepare()  # python -m experiments.x imports its modules now.
 
 
 def load(logdir: Any, **settings: Any) -> Any:

@@ -27,14 +27,13 @@ def prepare() -> None:
   KeyboardInterrupt may crash a module that is being loaded, or be swallowed.
   """
 
-  def end(signum, frame):
+  def interrupt(signum, frame):
     del signum, frame
-    os.write(2, b'Interrupted.\n')
-    os._exit(INTERRUPTED)
+    _end_interrupted()
 
   _open_closed_descriptors()
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def raise_on_interrupt() -> Callable[[], bool]:
@@ -124,7 +123,7 @@ class _Stream:
       return call(*args)
     except UnicodeEncodeError:  # A terminal with few characters.
       plain = (x.encode('ascii', 'backslashreplace').decode() for x in args)
-      return call(*plain)
+      return self._try(call, *plain)
     except OSError as error:
       self.error = self.error or error
       _discard(self._descriptor)
