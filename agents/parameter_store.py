@@ -81,7 +81,7 @@ class ParameterStore:
     self._open_gates()
 
   def _open_gates(self) -> None:
-    for gate in tuple(self._gates):  # Other readers come and go meanwhile.
+    for gate in self._gates.copy():  # Other readers come and go meanwhile.
       gate.open()
 
   def _find(self, version: int) -> tuple[bool, Any]:
