@@ -77,7 +77,7 @@ def test_a_save_packs_in_the_thread_of_the_writer(tmp_path):
 
   writer.save(1, make_slowly)
   assert writer.busy and not writer.has(1)
-  writer.check()  # The caller goes on.
+  writer.check()  # The caller continues.
   release.set()
   writer.close()
   assert packed_in != [threading.current_thread()]

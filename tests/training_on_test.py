@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path):
-  """Copies the finished run, so that a test can go on with it."""
+  """Copies the finished run, so that a test can train it on."""
   logdir = tmp_path / 'run'
   shutil.copytree(finished, logdir)
   return logdir

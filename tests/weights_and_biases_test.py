@@ -132,7 +132,7 @@ def test_offline_rows_are_in_the_log_directory_and_a_resumed_run_has_its_id(
 
 
 class Fake(types.ModuleType):
-  """A stand-in for the package, which does as it is told."""
+  """A stand-in for the package, which does as the test says."""
 
   def __init__(self, mode='online', login=True, **failing):
     super().__init__('wandb')
@@ -217,7 +217,7 @@ def test_a_failure_is_a_warning_and_ends_the_sending_only(
     writer.close()
   assert wandb.calls == calls
   (message,) = (record.getMessage() for record in caplog.records)
-  assert 'No network' in message and 'the run goes on' in message
+  assert 'No network' in message and 'the run continues' in message
 
 
 def test_empty_and_infinite_cells_are_not_sent():

@@ -33,7 +33,7 @@ class OneThread:
     """Calls a function in the thread; returns its result or raises its error.
 
     Raises:
-      TimeoutError: if there is no result in time. The call goes on, and later
+      TimeoutError: if there is no result in time. The call continues, and later
         calls wait for it.
     """
     done = queue.SimpleQueue()

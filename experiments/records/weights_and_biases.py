@@ -73,10 +73,10 @@ class Writer:
     """Returns the result of `call`; after an error, sends nothing more."""
     try:
       return call()
-    except Exception as error:  # The training must go on.
+    except Exception as error:  # The training must continue.
       reason = ' '.join(str(error).split()) or repr(error)
       logging.warning(
-        'Weights & Biases failed, the run goes on without it: %s', reason
+        'Weights & Biases failed, the run continues without it: %s', reason
       )
       self._run = None
 
