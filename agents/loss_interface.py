@@ -65,7 +65,7 @@ def call(loss: Loss, inputs: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
     raise LossError(
       f'The loss returns metrics that the learner computes: {sorted(taken)}.'
     )
-  for name, value in {'the loss': total, **metrics}.items():
+  for name, value in {'a loss': total, **metrics}.items():
     if name != 'off_policy' and np.shape(value) != ():
       raise LossError(
         f'The loss returns {name} of shape {np.shape(value)}; expected a '

@@ -7,6 +7,7 @@ The factory is a function or a class:
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 import importlib
 import inspect
@@ -166,3 +167,9 @@ def _unexpected(error: Exception, names: Any) -> str | None:
   if not isinstance(error, TypeError) or 'unexpected keyword' not in str(error):
     return None
   return next((name for name in names if f"'{name}'" in str(error)), None)
+
+
+def numbered(indices: Sequence[int]) -> str:
+  """Returns 'environment 3' or 'environments 3, 5'."""
+  numbers = ', '.join(map(str, indices)) or 'of unknown number'
+  return f'environment{"s" * (len(indices) > 1)} {numbers}'

@@ -225,7 +225,7 @@ class Vectorized:
       return self._thread.call(function, *args, timeout_seconds=seconds)
     except TimeoutError:
       late = self._envs.late() if self._envs is not None else []
-      which = f', environment {", ".join(map(str, late))},' if late else ''
+      which = f', {factories.numbered(late)},' if late else ''
       raise factories.FactoryError(
         f'{self.name}{which} {what} within {seconds:g} s.'
       ) from None

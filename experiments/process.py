@@ -66,11 +66,13 @@ def end(status: int) -> None:
   """Ends the process now.
 
   The interpreter would first wait for threads that may hang, and then crash
-  native threads that still use it.
+  native threads that still use it. Worker processes are killed; functions that
+  were registered with `atexit` are not called.
   """
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(Exception):
       stream.flush()
+  _kill_workers()
   os._exit(status)
 
 
@@ -152,4 +154,16 @@ def _open_closed_descriptors() -> None:
 def _end_interrupted() -> None:
   with contextlib.suppress(Exception):
     os.write(2, b'Interrupted.\n')
+  _kill_workers()
   os._exit(INTERRUPTED)
+
+
+def _kill_workers() -> None:
+  """Kills the processes that `multiprocessing` has started.
+
+  It would do so itself when the interpreter ends.
+  """
+  multiprocessing = sys.modules.get('multiprocessing')
+  with contextlib.suppress(Exception):
+    for worker in multiprocessing.active_children() if multiprocessing else ():
+      worker.kill()

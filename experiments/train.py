@@ -12,6 +12,7 @@ import functools
 import pathlib
 import sys
 import time
+import traceback
 from typing import Any
 
 from absl import flags
@@ -21,6 +22,7 @@ import jax
 from agents import learner
 from agents import loss_interface
 from agents import waiting
+from envs import registry
 from experiments import cli
 from experiments import config as config_lib
 from experiments.debugging import flight_recorder
@@ -251,6 +253,13 @@ def main() -> None:
     _fail(f'Stuck: {error} See --timeout_seconds.')
   except checkpoint.CheckpointError as error:
     _fail(str(error))
+  except RuntimeError as error:
+    fault = error.__cause__  # Of an actor.
+    if not isinstance(fault, registry.ERRORS):
+      raise
+    if fault.__cause__ is not None:
+      traceback.print_exception(fault.__cause__)
+    _fail(f'An environment failed: {fault}')
   except OSError as error:
     _fail(
       f'Cannot write the records: {error.strerror or error} '

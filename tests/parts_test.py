@@ -247,7 +247,7 @@ def test_a_loss_with_other_arguments_is_an_error():
   (
     (jnp.zeros([]), 'must return'),
     ((jnp.zeros([]), None), 'must return'),
-    ((jnp.zeros([3]), {}), r'the loss of shape \(3,\)'),
+    ((jnp.zeros([3]), {}), r'a loss of shape \(3,\)'),
     ((jnp.zeros([]), {'mine': jnp.zeros([2, 1])}), r'mine of shape \(2, 1\)'),
     ((jnp.zeros([]), {'grad_norm': 0.0}), 'grad_norm'),
     ((jnp.zeros([]), {'entropy': 0.0}), 'entropy'),

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
+import psutil
 import pytest
 
 from experiments.training import signals
@@ -113,3 +115,33 @@ def test_an_ignored_sighup_stays_ignored(tmp_path):
       assert stop.signum is None
   finally:
     signal.signal(signal.SIGHUP, old)
+
+
+@pytest.mark.parametrize('call', ('end(3)', '_end_interrupted()'))
+def test_worker_processes_do_not_outlive_the_command(call):
+  source = f"""
+import multiprocessing, time
+from experiments import process
+worker = multiprocessing.get_context('fork').Process(
+  target=time.sleep, args=(600,), daemon=True
+)
+worker.start()
+print(worker.pid, flush=True)
+process.{call}
+"""
+  command = [sys.executable, '-c', source]
+  done = subprocess.run(
+    command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+  )
+  assert done.returncode in (3, 130), done.stderr
+  deadline = time.monotonic() + 60
+  while is_running(int(done.stdout)) and time.monotonic() < deadline:
+    time.sleep(0.1)
+  assert not is_running(int(done.stdout))
+
+
+def is_running(pid):
+  try:
+    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+  except psutil.NoSuchProcess:
+    return False

@@ -113,12 +113,14 @@ class Asynchronous:
       self.kill()
     else:
       self._vector.close()
+      self._vector.error_queue = None  # Frees its semaphores before the exit.
 
   def kill(self) -> None:
     """Kills all processes."""
     if self._vector is not None:
       processes.kill(self._vector.processes)
       self._vector.closed = True
+      self._vector.error_queue = None
 
   def _wait(self, function: Callable[..., Any], *args: Any) -> Any:
     """Calls a function that waits for the processes; names those that fail."""
@@ -194,5 +196,4 @@ class _Copy:
 
 
 def _these(name: str, indices: list[int]) -> str:
-  numbers = ', '.join(map(str, indices)) or 'unknown'
-  return f'{name}, environment {numbers},'
+  return f'{name}, {factories.numbered(indices)},'

@@ -174,7 +174,14 @@ def trained_agent(
     ConfigError: if no agent fits `env`.
     CheckpointError: if the parameters do not fit the agent.
   """
-  one = dataclasses.replace(config, num_actors=1, envs_per_actor=env.num_envs)
+  # A policy acts without the optimizer and the loss that trained it.
+  one = dataclasses.replace(
+    config,
+    num_actors=1,
+    envs_per_actor=env.num_envs,
+    optimizer='',
+    loss='',
+  )
   setup = setup_lib.make_setup(one, parts=parts, envs=[env], shapes_only=True)
   template = setup.run.train_state.params
   params = checkpoint.unflatten(flat, template, 'train_state/params')
