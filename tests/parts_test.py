@@ -130,20 +130,23 @@ def test_an_interrupted_run_of_own_parts_resumes_to_the_same_result(
 def test_factories_given_in_python_are_used_and_recorded(tmp_path):
   calls = []
 
+  def make_env(seed):
+    return own_envs.Walk(seed)
+
   def make_agent(config, env):
     calls.append((config.seed, env.num_envs))
     return builders.make_agent(config, env)
 
   train.train(
     small(tmp_path, seed=7),
-    make_env=own_envs.Walk,
+    make_env=make_env,
     make_agent=make_agent,
     make_optimizer=make_plain_optimizer,
     make_loss=make_bare_loss,
   )
   assert calls == [(7, 2)]
   recorded = json.loads((tmp_path / 'config.json').read_text())
-  assert recorded['env'] == 'tests.own_envs:Walk'
+  assert recorded['env'].endswith('<locals>.make_env')
   assert recorded['optimizer'] == f'{__name__}:make_plain_optimizer'
   assert recorded['loss'] == f'{__name__}:make_bare_loss'
   assert {row['brand_new'] for row in rows(tmp_path)} == {'3'}
@@ -153,9 +156,14 @@ def test_factories_given_in_python_are_used_and_recorded(tmp_path):
   )
   # A local function must be given again; the others are found by their names.
   options = evaluation.Options(logdir=str(tmp_path), num_episodes=2)
-  with pytest.raises(config_lib.ConfigError, match='--agent.*make_agent='):
-    evaluation.evaluate(options)
-  evaluation.evaluate(options, parts_lib.Parts(make_agent=make_agent))
+  for parts, message in (
+    (dict(make_env=make_env), '--agent.*make_agent='),
+    (dict(make_agent=make_agent), 'make_env'),
+  ):
+    with pytest.raises(config_lib.ConfigError, match=message):
+      evaluation.evaluate(options, parts_lib.Parts(**parts))
+  parts = parts_lib.Parts(make_env=make_env, make_agent=make_agent)
+  evaluation.evaluate(options, parts)
   assert calls == [(7, 2), (7, 2)]
 
 

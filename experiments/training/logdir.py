@@ -6,6 +6,7 @@ import datetime
 import fcntl
 import os
 import pathlib
+import re
 from typing import TextIO
 
 from experiments import config as config_lib
@@ -132,5 +133,5 @@ def _remove_if_empty(logdir: pathlib.Path) -> None:
 def _new_name(config: config_lib.Config) -> str:
   """Returns a name that is unique among runs started in the same second."""
   now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-  env = config.env.replace(':', '-')  # module:factory
+  env = re.sub(r'[^\w.-]+', '-', config.env)  # module:factory
   return f'runs/{env}-seed{config.seed}-{now}-{os.getpid()}'
