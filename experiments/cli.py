@@ -103,6 +103,9 @@ def run(
     except config_lib.ConfigError as error:
       _exit_with_error(error)
 
+  # Before stderr is replaced: absl would not find, and replace, the handler of
+  # messages that were logged by imports; every message would appear twice.
+  logging.use_absl_handler()
   # JAX logs every missing backend at level INFO.
   logging.set_verbosity(logging.WARNING)
   interrupted = process.raise_on_interrupt()

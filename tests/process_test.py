@@ -21,7 +21,9 @@ def run_command(body, redirection=''):
   """Runs a command whose main has `body`; returns the finished process."""
   lines = [
     'import os, signal, sys, threading',
+    'from absl import logging',
     'from experiments import cli',
+    'logging.info("Imports may log.")',
     'signal.signal(signal.SIGINT, signal.default_int_handler)',
     'def main():',
     textwrap.indent(textwrap.dedent(body), '  '),
@@ -76,6 +78,11 @@ def test_a_command_ends_although_its_output_is_lost(
   is_reported = stream == 'stdout' and 'full' in redirection
   assert result.returncode == is_reported, result.stderr
   assert ('No space left' in result.stderr) == is_reported
+
+
+def test_a_message_is_logged_once():
+  result = run_command('logging.warning("low on fuel")')
+  assert result.stderr.count('low on fuel') == 1
 
 
 def test_a_closed_pipe_is_no_error(tmp_path):
