@@ -72,11 +72,7 @@ def make_agent(
     ValueError: if the torso is unknown or does not fit the observation, if the
       action space is not discrete, or if the observation cannot be stacked.
   """
-  if not isinstance(action_spec, dm_env.specs.DiscreteArray):
-    raise ValueError(
-      f'Unsupported action space: {action_spec}. '
-      'Only a single discrete action is supported.'
-    )
+  check_actions(action_spec)
   policy = distributions.categorical(action_spec.num_values)
   network = network_lib.make_network(
     make_torso(torso, observation_spec) if isinstance(torso, str) else torso,
@@ -136,6 +132,15 @@ def from_network(
     unroll=unroll,
     policy=policy,
   )
+
+
+def check_actions(action_spec: dm_env.specs.Array) -> None:
+  """Raises a ValueError unless an action is discrete: rows hold one integer."""
+  if not isinstance(action_spec, dm_env.specs.DiscreteArray):
+    raise ValueError(
+      f'Unsupported action space: {action_spec}. '
+      'Only a single discrete action is supported.'
+    )
 
 
 def make_torso(name: str, observation_spec: Any) -> torsos.Torso:

@@ -184,6 +184,14 @@ def test_names_of_factories():
       parts_lib.find(config)
 
 
+def test_an_agent_for_actions_that_are_not_discrete_is_a_config_error():
+  config = running.config_for(
+    env='tests.own_envs:Wild', agent=f'{EXAMPLE}:make_agent'
+  )
+  with pytest.raises(config_lib.ConfigError, match='single discrete action'):
+    setup_lib.make_setup(config, shapes_only=True)
+
+
 @pytest.mark.parametrize(
   'field,factory,message',
   (

@@ -103,6 +103,14 @@ def make_agent(
     raise config_lib.ConfigError(str(error)) from error
 
 
+def check_actions(env: environment.Environment) -> None:
+  """Raises a ConfigError if no agent, also no custom one, fits the actions."""
+  try:
+    agent_lib.check_actions(env.action_spec())
+  except ValueError as error:
+    raise config_lib.ConfigError(str(error)) from error
+
+
 def zero_trajectory(
   config: config_lib.Config,
   agent: agent_lib.Agent,

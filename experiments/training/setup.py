@@ -85,6 +85,7 @@ def make_setup(
       envs = builders.make_envs(config, num_updates, factory=parts.make_env)
       stack.callback(closing.close_all, envs)
     devices = list(devices or jax.local_devices())
+    builders.check_actions(envs[0])
     agent = agent or parts.make_agent(config, envs[0])
     optimizer = parts.make_optimizer(config)
     loss = parts.make_loss(config)
