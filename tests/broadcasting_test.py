@@ -35,7 +35,7 @@ def in_full(inputs):
   }
 
 
-def assert_same_bits(one, other):
+def assert_identical(one, other):
   for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
     assert x.shape == y.shape and x.dtype == y.dtype
     np.testing.assert_array_equal(x, y)
@@ -55,21 +55,19 @@ def assert_same_bits(one, other):
   ),
   ids=str,
 )
-def test_broadcasting_equals_explicit_broadcasting_bit_for_bit(
-  shapes, compiled
-):
+def test_broadcasting_is_exactly_explicit_broadcasting(shapes, compiled):
   inputs = make_inputs(**shapes)
   compute = vtrace.from_importance_weights
   compute = jax.jit(compute) if compiled else compute
   returns = compute(**inputs)
   assert returns.vs.shape == returns.pg_advantages.shape == (T, B, C)
-  assert_same_bits(returns, compute(**in_full(inputs)))
+  assert_identical(returns, compute(**in_full(inputs)))
 
 
 @pytest.mark.parametrize('convert', (float, np.float32, np.float64, jnp.array))
 def test_a_discount_may_be_a_scalar_of_any_kind(convert):
   inputs = make_inputs() | {'discounts': convert(0.75)}
-  assert_same_bits(
+  assert_identical(
     vtrace.from_importance_weights(**inputs),
     vtrace.from_importance_weights(**in_full(inputs)),
   )
@@ -84,7 +82,7 @@ def test_a_scalar_keeps_the_precision_of_the_arrays():
 def test_all_arguments_may_be_lists():
   inputs = make_inputs()
   lists = {name: x.tolist() for name, x in inputs.items()}
-  assert_same_bits(
+  assert_identical(
     vtrace.from_importance_weights(**lists),
     vtrace.from_importance_weights(**inputs),
   )
@@ -104,7 +102,7 @@ def test_logits_of_one_policy_serve_several_value_heads():
   del rest['log_rhos']
   full = {name: np.broadcast_to(x, FULL[name]) for name, x in rest.items()}
   heads = (T, B, C, 6)
-  assert_same_bits(
+  assert_identical(
     vtrace.from_logits(mu.tolist(), pi.tolist(), actions.tolist(), **rest),
     vtrace.from_logits(
       np.broadcast_to(mu, heads),
@@ -123,7 +121,7 @@ def test_every_correction_broadcasts(name):
   )
   inputs = make_inputs(log_rhos=(T, B, 1)) | {'discounts': 0.9}
   log_pi = -np.abs(np.random.default_rng(9).normal(size=(T, B, 1)))
-  assert_same_bits(
+  assert_identical(
     correct(**inputs, target_log_probs=np.float32(log_pi)),
     correct(
       **in_full(inputs),
@@ -249,7 +247,7 @@ def test_diagnostics_of_several_value_heads_count_a_step_once_for_each():
   arguments = inputs['target_log_probs'], inputs['mask']
   full = (np.broadcast_to(x, vs.shape) for x in arguments)
   thresholds = dict(clip_rho_threshold=0.6, clip_c_threshold=0.4)
-  assert_same_bits(
+  assert_identical(
     vtrace.off_policy_sums(*arguments, vs, inputs['values'], **thresholds),
     vtrace.off_policy_sums(*full, vs, inputs['values'], **thresholds),
   )

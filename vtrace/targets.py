@@ -80,8 +80,8 @@ def from_importance_weights(
   Raises:
     AssertionError: if the shapes do not agree or T is 0.
   """
-  # Before the exponential: then one weight for several value heads gives the
-  # bits that a copy of it for each head gives.
+  # Before the exponential: then one weight for several value heads gives
+  # exactly what a copy of it for each head gives.
   log_rhos, *arrays = broadcasting.broadcast_with_bootstrap(
     log_rhos=log_rhos,
     discounts=discounts,
