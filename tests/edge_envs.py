@@ -154,6 +154,16 @@ class Raising(Timer):
     raise RuntimeError('already gone')
 
 
+class Quitting(Timer):
+  """Ends the process, or tries to."""
+
+  def step(self, action):
+    raise SystemExit(3)
+
+  def close(self):
+    raise SystemExit(3)
+
+
 class Unplugged(gymnasium.Env):
   """Cannot be made."""
 
@@ -224,6 +234,14 @@ def one():
 
 def wrapped_one():
   return gymnasium.wrappers.TimeLimit(_ONE, 9)
+
+
+class Keeper(Fading):
+  """Keeps what it wraps by a name of its own."""
+
+  def __init__(self):
+    super().__init__()
+    self.simulator = _ONE
 
 
 def vector(num_envs, mode='NextStep', seed=0):

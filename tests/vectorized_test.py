@@ -13,6 +13,7 @@ from envs import factories
 from envs import registry
 from envs import vectorized
 from experiments import train
+from experiments.checking import recording_env
 from tests import edge_envs
 from tests import running
 
@@ -136,6 +137,8 @@ def act(env, action, steps=1):
 
 
 FLOATS = spaces.Box(0, 300, (2,), np.float32)
+HALVES = spaces.Box(0, 300, (2,), np.float16)
+BYTES = spaces.Box(-9, 9, (2,), np.int8)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +150,8 @@ FLOATS = spaces.Box(0, 300, (2,), np.float32)
     (spaces.Box(0, 9, (), np.int64), lambda t: 7, np.int32(7)),
     (spaces.Discrete(4, start=6), lambda t: 9, np.int32(3)),
     (spaces.MultiBinary(2), lambda t: [True, False], np.int8([1, 0])),
+    (HALVES, lambda t: np.array([0.1, 3]), np.float16([0.1, 3])),
+    (BYTES, lambda t: np.array([-0.0, 3]), np.int8([0, 3])),
   ),
 )
 def test_observations_are_converted_to_what_is_declared(space, show, expected):
@@ -155,13 +160,15 @@ def test_observations_are_converted_to_what_is_declared(space, show, expected):
     assert timestep.observation.dtype == expected.dtype
     np.testing.assert_array_equal(timestep.observation, [expected, expected])
     env.observation_spec().validate(timestep.observation[0])
+    sums = recording_env.values_checksums(timestep.observation, 2)
+    np.testing.assert_array_equal(env.checksums, sums)
 
 
 @pytest.mark.parametrize(
   'space,show,match',
   (
     (spaces.Box(0, 9, (2,), np.uint8), lambda t: [0.5 * t, 1], 'uint8'),
-    (spaces.Box(-9, 9, (2,), np.int8), lambda t: [200 * t, 1], '200'),
+    (BYTES, lambda t: [200 * t, 1], '200'),
     (spaces.Box(0, 2**40, (), np.int64), lambda t: 2**31 * t, '2147483648'),
     (FLOATS, lambda t: np.array([t * 1e300, 0]), 'float32'),
     (FLOATS, lambda t: np.zeros(2 + t, np.float32), 'shape.*3'),
@@ -248,7 +255,7 @@ def test_a_reward_that_is_no_finite_number_is_an_error(reward, match):
     act(env, 0)
 
 
-@pytest.mark.parametrize('name', ('one', 'wrapped_one'))
+@pytest.mark.parametrize('name', ('one', 'wrapped_one', 'Keeper'))
 def test_a_factory_that_hands_out_one_object_is_refused(name):
   with pytest.raises(factories.FactoryError, match=f'{name}.*same'):
     made(name, 2)
@@ -335,6 +342,14 @@ def test_an_error_in_a_step_names_the_environment_and_its_index(tmp_path):
     act(env, 0, 3)
 
 
+def test_an_environment_that_quits_is_an_error_and_can_be_closed():
+  env = made('Quitting')
+  env.reset()
+  with pytest.raises(factories.FactoryError, match='Quitting.* 0.*Exit: 3'):
+    act(env, 0)
+  env.close()
+
+
 def test_rendering_without_a_method_is_a_sentence():
   env = made('Wide')
   env.reset()
@@ -356,14 +371,16 @@ def test_a_close_that_raises_or_hangs_is_logged(monkeypatch):
   said = []
   log = lambda text, *args: said.append(text % args)
   monkeypatch.setattr(logging, 'error', log)
-  monkeypatch.setattr(vectorized, 'CLOSE_SECONDS', 0.05)
   monkeypatch.setattr(closing, 'CLOSE_SECONDS', 60.0)
+  closing.close_all([made('Raising')])
+  for i, line in enumerate(said):
+    assert f'environment {i}' in line and 'already gone' in line
+  assert len(said) == 2
+  monkeypatch.setattr(vectorized, 'CLOSE_SECONDS', 0.05)
   edge_envs.RELEASED.clear()
-  closing.close_all([made('Raising'), made('Stuck')])
+  closing.close_all([made('Stuck')])
   edge_envs.RELEASED.set()
-  raised = [line for line in said if 'already gone' in line]
-  assert ['environment 0' in raised[0], 'environment 1' in raised[1]]
-  assert any('Stuck' in line and 'takes more' in line for line in said)
+  assert 'Stuck' in said[2] and 'takes more' in said[2]
 
 
 def test_closing_a_batch_that_hangs_does_not_keep_the_others_open(monkeypatch):
@@ -386,8 +403,9 @@ def test_closing_a_batch_that_hangs_does_not_keep_the_others_open(monkeypatch):
 
 def test_an_environment_that_hangs_is_named_after_the_deadline():
   edge_envs.RELEASED.clear()
-  env = made('Stuck', timeout_seconds=0.4)
+  env = made('Stuck', timeout_seconds=120)
   env.reset()
+  env._step_seconds = 0.2
   with pytest.raises(factories.FactoryError, match='Stuck, environment 0'):
     act(env, 0)
   edge_envs.RELEASED.set()
@@ -405,6 +423,27 @@ def test_a_vector_environment_is_stepped_as_it_is():
   for mode in ('SameStep', 'Disabled'):
     with pytest.raises(factories.FactoryError, match='NEXT_STEP'):
       made('vector', 3, env_kwargs={'mode': mode})
+
+
+@pytest.mark.parametrize(
+  'step,match',
+  (
+    (lambda actions: [][0], r'step\(\): IndexError'),
+    (lambda actions: (np.zeros([2, 2]), 0.0, False), '3 values'),
+    (lambda actions: (np.zeros([2, 3]), *[np.zeros(2)] * 3, {}), r'\[2, 3\]'),
+    (lambda actions: (np.zeros([2, 2]), *[np.zeros(3)] * 3, {}), 'reward'),
+  ),
+)
+def test_errors_of_a_vector_environment_name_it(step, match):
+  def make(num_envs):
+    env = edge_envs.vector(num_envs)
+    env.step = step
+    return env
+
+  env = made_by(make)
+  env.reset()
+  with pytest.raises(factories.FactoryError, match=f'Mine.*{match}'):
+    act(env, 0)
 
 
 @pytest.mark.parametrize('name', ('Logged', 'logged'))
@@ -441,10 +480,10 @@ def test_processes_step_as_one_process_does(tmp_path, name):
 def test_a_process_that_fails_is_named(tmp_path, fault, match):
   settings = {'path': str(tmp_path / 'log'), 'fault': fault}
   env = made(
-    'Logged', 3, 3, env_kwargs=settings, env_processes=True, timeout_seconds=20
+    'Logged', 3, 3, env_kwargs=settings, env_processes=True, timeout_seconds=120
   )
-  env._envs._step_seconds = 0.5 if fault == 'hangs' else 60
   env.reset()
+  env._envs._step_seconds = 0.5 if fault == 'hangs' else 60
   with pytest.raises(factories.FactoryError, match=f'Logged.*{match}'):
     act(env, 0, 3)
   env.close()

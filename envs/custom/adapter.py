@@ -19,6 +19,9 @@ from envs.custom import copies
 from envs.custom import leaves
 from envs.custom import spaces
 
+# What an environment may raise: some simulators call sys.exit().
+ERRORS = (Exception, SystemExit)
+
 
 class Declared(NamedTuple):
   """What an environment declares; the same for all copies."""
@@ -86,7 +89,7 @@ class Adapter(gymnasium.Env):
     try:
       raw = self._api.reset(self._seed)
       observation = leaves.convert(raw, self._tree)
-    except Exception as error:
+    except ERRORS as error:
       raise self._failure('reset', error) from error
     self._seed = None
     self.busy = False
@@ -98,7 +101,7 @@ class Adapter(gymnasium.Env):
     try:
       raw, reward, terminated, truncated, discount = self._api.step(action)
       observation = leaves.convert(raw, self._tree)
-    except Exception as error:
+    except ERRORS as error:
       raise self._failure('step', error) from error
     self.busy = False
     info = self._info(raw)
@@ -116,22 +119,16 @@ class Adapter(gymnasium.Env):
     if render is None:
       raise factories.FactoryError(f'{self._name} has no method render().')
     try:
-      image = render()
-    except Exception as error:
+      return checked_image(render())
+    except ERRORS as error:
       raise self._failure('render', error) from error
-    if image is None or np.ndim(image) not in (2, 3):
-      raise factories.FactoryError(
-        f'{self._name} renders no image: its render() must return an array '
-        '[H, W, 3], and its factory should take render_mode.'
-      )
-    return np.asarray(image)
 
   def close(self) -> None:
     """Closes the environment; logs what it raises."""
     copies.release(self._env)
     try:
       getattr(self._env, 'close', lambda: None)()
-    except Exception as error:  # Results must not be lost.
+    except ERRORS as error:  # Results must not be lost.
       logging.error(
         'Closing %s, environment %d, failed: %r', self._name, self.index, error
       )
@@ -141,13 +138,35 @@ class Adapter(gymnasium.Env):
       return {}
     return {'checksum': leaves.values_checksum(raw, self._tree)}
 
-  def _failure(self, method: str, error: Exception) -> factories.FactoryError:
-    where = f'{self._name}, environment {self.index}'
-    if isinstance(error, factories.FactoryError):
-      return factories.FactoryError(f'{where}: {error}.')
-    return factories.FactoryError(
-      f'{where}, failed in {method}(): {type(error).__name__}: {error}.'
+  def _failure(
+    self, method: str, error: BaseException
+  ) -> factories.FactoryError:
+    return failure(f'{self._name}, environment {self.index}', method, error)
+
+
+def failure(
+  where: str, method: str, error: BaseException
+) -> factories.FactoryError:
+  """Returns the error of a method as a sentence that names the environment."""
+  if isinstance(error, factories.FactoryError):
+    return factories.FactoryError(f'{where}: {error}.')
+  return factories.FactoryError(
+    f'{where}, failed in {method}(): {type(error).__name__}: {error}.'
+  )
+
+
+def checked_image(image: Any) -> np.ndarray:
+  """Returns what `render` returned.
+
+  Raises:
+    FactoryError: if it is no image.
+  """
+  if image is None or np.ndim(image) not in (2, 3):
+    raise factories.FactoryError(
+      'render() returned no image: it must return an array [H, W, 3], and its '
+      'factory should take render_mode'
     )
+  return np.asarray(image)
 
 
 def make_env(recipe: Recipe, seed: int | None, **settings: Any) -> Any:

@@ -71,26 +71,13 @@ class Gymnasium:
 
   def reset(self, seed: int | None) -> Any:
     """Starts an episode; returns the first observation."""
-    outcome = self._env.reset(seed=seed)
-    if (
-      not isinstance(outcome, tuple)
-      or len(outcome) != 2
-      or not isinstance(outcome[1], Mapping)
-    ):
-      raise factories.FactoryError(
-        'reset() did not return the two values of Gymnasium: observation, info'
-      )
-    return outcome[0]
+    return observation_of_reset(self._env.reset(seed=seed))
 
   def step(self, action: Any) -> Step:
     """Steps by an action as the agent gives it, from 0 if discrete."""
-    outcome = self._env.step(self._to_env(action))
-    if len(outcome) != 5:
-      raise factories.FactoryError(
-        f'step() returned {len(outcome)} values, not the five of Gymnasium: '
-        'observation, reward, terminated, truncated, info'
-      )
-    observation, reward, terminated, truncated, _ = outcome
+    observation, reward, terminated, truncated, _ = checked_step(
+      self._env.step(self._to_env(action))
+    )
     terminated = bool(terminated)
     return Step(
       observation,
@@ -138,6 +125,37 @@ class DmEnv:
       last and discount != 0,
       discount,
     )
+
+
+def observation_of_reset(outcome: Any) -> Any:
+  """Returns the first of the two values that Gymnasium's `reset` returns.
+
+  Raises:
+    FactoryError: if there are other values.
+  """
+  if (
+    not isinstance(outcome, tuple)
+    or len(outcome) != 2
+    or not isinstance(outcome[1], Mapping)
+  ):
+    raise factories.FactoryError(
+      'reset() did not return the two values of Gymnasium: observation, info'
+    )
+  return outcome[0]
+
+
+def checked_step(outcome: Any) -> Any:
+  """Returns the five values that Gymnasium's `step` returns.
+
+  Raises:
+    FactoryError: if there are more or fewer.
+  """
+  if len(outcome) != 5:
+    raise factories.FactoryError(
+      f'step() returned {len(outcome)} values, not the five of Gymnasium: '
+      'observation, reward, terminated, truncated, info'
+    )
+  return outcome
 
 
 def _to_env(leaf: leaves.Leaf) -> Any:

@@ -5,12 +5,17 @@ import contextlib
 from typing import Any
 import weakref
 
+import dm_env
+import gymnasium
+
 from envs import factories
 
 # The environments in use, and what they wrap, by id.
 _in_use: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 # Where wrappers of Gymnasium and dm_env keep what they wrap.
 _INNER = ('env', '_env', 'environment', '_environment')
+# Other wrappers keep objects of these classes, by any name.
+_BASES = (gymnasium.Env, gymnasium.vector.VectorEnv, dm_env.Environment)
 
 
 def claim(env: Any, name: str) -> None:
@@ -48,4 +53,5 @@ def _layers(env: Any) -> Iterator[Any]:
     yield layer
     inner = getattr(layer, '__dict__', {})
     waiting += [inner.get(name) for name in _INNER]
+    waiting += [each for each in inner.values() if isinstance(each, _BASES)]
     waiting.append(getattr(layer, 'unwrapped', None))

@@ -1,5 +1,6 @@
 """A `gymnasium.vector.VectorEnv` that a user's factory returns."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -7,6 +8,7 @@ import numpy as np
 
 from envs import factories
 from envs.custom import adapter
+from envs.custom import apis
 from envs.custom import copies
 from envs.custom import leaves
 from envs.custom import spaces
@@ -45,29 +47,18 @@ class Given:
 
   def reset(self) -> Any:
     """Resets all environments; the first time with the seed."""
-    observation, _ = self._vector.reset(seed=self._seed)
+    outcome = self._call('reset', self._reset)
     self._seed = None
-    return self._convert(observation)
+    return outcome
 
   def step(self, actions: np.ndarray) -> Any:
     """Steps all environments."""
-    leaf = self.declared.action
-    if leaf.is_discrete:
-      actions = np.asarray(actions, np.int64) + leaf.start
-    outcome = self._vector.step(np.asarray(actions, leaf.dtype))
-    observation, reward, terminated, truncated, _ = outcome
-    observation, infos = self._convert(observation)
-    return (
-      observation,
-      np.asarray(reward),
-      np.array(terminated, bool),
-      np.array(truncated, bool),
-      infos,
-    )
+    return self._call('step', self._step, actions)
 
   def render(self, index: int) -> np.ndarray:
     """Returns the image of an environment."""
-    return np.asarray(self._vector.render()[index])
+    image = lambda: adapter.checked_image(self._vector.render()[index])
+    return self._call('render', image)
 
   def late(self) -> list[int]:
     """Returns nothing: the vector environment does not say."""
@@ -80,6 +71,41 @@ class Given:
 
   def kill(self) -> None:
     """Does nothing: the processes of the user are not known."""
+
+  def _call(self, method: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function; its errors name the environment and the method."""
+    try:
+      return function(*args)
+    except adapter.ERRORS as error:
+      raise adapter.failure(self._name, method, error) from error
+
+  def _reset(self) -> Any:
+    outcome = self._vector.reset(seed=self._seed)
+    return self._convert(apis.observation_of_reset(outcome))
+
+  def _step(self, actions: np.ndarray) -> Any:
+    leaf = self.declared.action
+    if leaf.is_discrete:
+      actions = np.asarray(actions, np.int64) + leaf.start
+    outcome = self._vector.step(np.asarray(actions, leaf.dtype))
+    raw, reward, terminated, truncated, _ = apis.checked_step(outcome)
+    observation, infos = self._convert(raw)
+    return (
+      observation,
+      self._one_each('reward', reward, np.float64),
+      self._one_each('terminated', terminated, bool),
+      self._one_each('truncated', truncated, bool),
+      infos,
+    )
+
+  def _one_each(self, name: str, values: Any, dtype: Any) -> np.ndarray:
+    """Returns a new array of one value for each environment."""
+    array = np.array(values, dtype)
+    if array.shape != self._batch:
+      raise factories.FactoryError(
+        f'{name} has shape {list(array.shape)}, not {list(self._batch)}'
+      )
+    return array
 
   def _convert(self, raw: Any) -> tuple[Any, dict[str, Any]]:
     """Returns converted observations in new arrays, and an `info`."""

@@ -87,12 +87,11 @@ def values_checksum(value: Any, tree: Tree | None = None) -> int:
   """Returns a CRC-32 of the numbers of one observation, as it was given.
 
   It depends on the values alone, not on the dtypes: equal numbers have equal
-  sums before and after `convert`, which this does not use. With `tree`,
-  discrete values are counted from their start.
+  sums before and after `convert`, which this does not use. With `tree`, floats
+  are rounded as declared, and discrete values counted from their start.
   """
   if not isinstance(value, Mapping):
-    start = 0 if tree is None else tree.start
-    return zlib.crc32(_numbers(np.asarray(value), start).tobytes())
+    return zlib.crc32(_numbers(np.asarray(value), tree).tobytes())
   total = 0
   for key in sorted(value):
     part = values_checksum(value[key], tree and tree[key])
@@ -100,12 +99,13 @@ def values_checksum(value: Any, tree: Tree | None = None) -> int:
   return total
 
 
-def _numbers(array: np.ndarray, start: int) -> np.ndarray:
-  """Returns values as JAX can hold them, as float64, counted from `start`."""
-  with np.errstate(over='ignore'):
-    if array.dtype.kind == 'f':
-      array = array.astype(narrow(array.dtype))
-    return array.astype(np.float64) - start
+def _numbers(array: np.ndarray, leaf: Leaf | None) -> np.ndarray:
+  """Returns values as float64, rounded and counted as declared in `leaf`."""
+  if leaf is not None and array.dtype.kind == leaf.spec.dtype.kind == 'f':
+    with np.errstate(over='ignore'):
+      array = array.astype(leaf.spec.dtype)
+  start = 0 if leaf is None else leaf.start
+  return array.astype(np.float64) - start + 0.0  # Makes -0 equal to 0.
 
 
 def _parts(value: Any, tree: dict[str, Tree]) -> dict[str, Any]:
