@@ -15,6 +15,9 @@ from typing import Any
 
 from absl import logging
 
+# What a user's environment may raise: some simulators call sys.exit().
+RAISED = (Exception, SystemExit)
+
 
 class FactoryError(ValueError):
   """A factory does not exist, or what it makes is not supported."""
@@ -105,7 +108,7 @@ def call(
       return factory(**known)
     except FactoryError:
       raise
-    except Exception as error:
+    except RAISED as error:
       unknown = _unexpected(error, settings.keys() & known.keys())
       if unknown and catches_all and unknown not in parameters:
         del known[unknown]
@@ -162,7 +165,7 @@ def _check_arguments(
     ) from error
 
 
-def _unexpected(error: Exception, names: Any) -> str | None:
+def _unexpected(error: BaseException, names: Any) -> str | None:
   """Returns the one of `names` that `error` calls an unexpected argument."""
   if not isinstance(error, TypeError) or 'unexpected keyword' not in str(error):
     return None

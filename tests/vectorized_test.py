@@ -1,5 +1,6 @@
 """Tests of custom environments: seeds, episode ends, actions and errors."""
 
+import sys
 import threading
 
 from absl import logging
@@ -348,6 +349,8 @@ def test_an_environment_that_quits_is_an_error_and_can_be_closed():
   with pytest.raises(factories.FactoryError, match='Quitting.* 0.*Exit: 3'):
     act(env, 0)
   env.close()
+  with pytest.raises(factories.FactoryError, match='Mine: SystemExit: 4'):
+    made_by(lambda: sys.exit(4))
 
 
 def test_rendering_without_a_method_is_a_sentence():

@@ -19,9 +19,6 @@ from envs.custom import copies
 from envs.custom import leaves
 from envs.custom import spaces
 
-# What an environment may raise: some simulators call sys.exit().
-ERRORS = (Exception, SystemExit)
-
 
 class Declared(NamedTuple):
   """What an environment declares; the same for all copies."""
@@ -89,7 +86,7 @@ class Adapter(gymnasium.Env):
     try:
       raw = self._api.reset(self._seed)
       observation = leaves.convert(raw, self._tree)
-    except ERRORS as error:
+    except factories.RAISED as error:
       raise self._failure('reset', error) from error
     self._seed = None
     self.busy = False
@@ -101,7 +98,7 @@ class Adapter(gymnasium.Env):
     try:
       raw, reward, terminated, truncated, discount = self._api.step(action)
       observation = leaves.convert(raw, self._tree)
-    except ERRORS as error:
+    except factories.RAISED as error:
       raise self._failure('step', error) from error
     self.busy = False
     info = self._info(raw)
@@ -120,7 +117,7 @@ class Adapter(gymnasium.Env):
       raise factories.FactoryError(f'{self._name} has no method render().')
     try:
       return checked_image(render())
-    except ERRORS as error:
+    except factories.RAISED as error:
       raise self._failure('render', error) from error
 
   def close(self) -> None:
@@ -128,7 +125,7 @@ class Adapter(gymnasium.Env):
     copies.release(self._env)
     try:
       getattr(self._env, 'close', lambda: None)()
-    except ERRORS as error:  # Results must not be lost.
+    except factories.RAISED as error:  # Results must not be lost.
       logging.error(
         'Closing %s, environment %d, failed: %r', self._name, self.index, error
       )

@@ -76,7 +76,7 @@ class Given:
     """Calls a function; its errors name the environment and the method."""
     try:
       return function(*args)
-    except adapter.ERRORS as error:
+    except factories.RAISED as error:
       raise adapter.failure(self._name, method, error) from error
 
   def _reset(self) -> Any:
