@@ -36,7 +36,8 @@ test-slow: $(VENV)/.tested-with
 
 lock:
 	$(LOCK) -o requirements.txt
-	$(LOCK) --extra dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --extra dev --extra docs --extra notebooks -c requirements.txt \
+	  -o requirements-dev.txt
 
 clean:
 	rm -rf $(VENV)

@@ -7,6 +7,9 @@ setuptools.setup(
   version='0.1.0',
   description='IMPALA with V-trace, in JAX.',
   license='Apache-2.0',
+  # The address of the repository stands here alone: the notebooks get theirs
+  # from it. A placeholder, until the project is published.
+  url='https://github.com/OWNER/impala-jax',
   packages=setuptools.find_packages(
     include=['vtrace*', 'agents*', 'envs*', 'experiments*']
   ),
@@ -36,6 +39,8 @@ setuptools.setup(
     'build': ['setuptools'],
     'cuda': ['jax[cuda12]'],
     'dev': ['hypothesis', 'pytest', 'pytest-xdist', 'rlax', 'ruff', 'wandb'],
+    'docs': ['mkdocs-material', 'mkdocstrings[python]'],
+    'notebooks': ['ipykernel', 'ipywidgets', 'nbclient', 'nbformat'],
     'wandb': ['wandb'],
   },
 )

@@ -1,5 +1,6 @@
 """The environment interface: a batch of environments, stepped together."""
 
+from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 from typing import Protocol
@@ -57,6 +58,14 @@ class Environment(Protocol):
     """Frees the resources of the environments."""
 
 
+def run(env: Environment, function: Callable[[], Any]) -> Any:
+  """Calls a function that steps `env`, in the thread that `env` is bound to.
+
+  That is the caller's thread, unless `env` has a method `run`.
+  """
+  return getattr(env, 'run', _call)(function)
+
+
 class Outcome(NamedTuple):
   """The outcome of a step, the input of `time_step`; all `[B]`."""
 
@@ -101,3 +110,7 @@ def time_step(
     discount=np.where(outcome.terminated, 0, 1).astype(np.float32),
     observation=observation,
   )
+
+
+def _call(function: Callable[[], Any]) -> Any:
+  return function()

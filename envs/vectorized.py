@@ -15,6 +15,7 @@ vector classes.
 
 from collections.abc import Callable
 import math
+import time
 from typing import Any
 
 from absl import logging
@@ -74,6 +75,8 @@ class Vectorized:
     self._step_seconds = _finite(timeout_seconds / 2)
     self._over = np.ones([num_envs], bool)
     self._closed = False
+    # Of a call in `run`: when it is late, after how many seconds, what it did.
+    self._deadline: tuple[float, float, str] | None = None
     recipe = adapter.Recipe(
       name,
       factory,
@@ -120,6 +123,16 @@ class Vectorized:
     return self._call(
       self._step, actions, seconds=self._step_seconds, what='did not step'
     )
+
+  def run(self, function: Callable[[], Any]) -> Any:
+    """Calls a function that steps the environments, in their own thread.
+
+    Otherwise each step is handed over to that thread, which takes a while.
+
+    Raises:
+      FactoryError: if environments do not answer in time.
+    """
+    return self._thread.run(function, self._raise_if_late)
 
   def get_state(self) -> None:
     """Returns None: few environments can return their state."""
@@ -220,15 +233,34 @@ class Vectorized:
     seconds: float | None,
     what: str,
   ) -> Any:
-    """Calls a function in the thread of the environments."""
+    """Calls a function in the thread of the environments.
+
+    If that is the caller's thread, the one that called `run` looks after the
+    deadline.
+    """
+    if self._thread.is_current():
+      if seconds is not None:
+        self._deadline = time.monotonic() + seconds, seconds, what
+      result = function(*args)
+      self._deadline = None
+      return result
     try:
       return self._thread.call(function, *args, timeout_seconds=seconds)
     except TimeoutError:
-      late = self._envs.late() if self._envs is not None else []
-      which = f', {factories.numbered(late)},' if late else ''
-      raise factories.FactoryError(
-        f'{self.name}{which} {what} within {seconds:g} s.'
-      ) from None
+      raise self._late(seconds, what) from None
+
+  def _raise_if_late(self) -> None:
+    deadline = self._deadline  # The other thread changes it.
+    if deadline is not None and time.monotonic() > deadline[0]:
+      raise self._late(*deadline[1:])
+
+  def _late(self, seconds: float, what: str) -> factories.FactoryError:
+    """Returns the error of environments that do not answer."""
+    late = self._envs.late() if self._envs is not None else []
+    which = f', {factories.numbered(late)},' if late else ''
+    return factories.FactoryError(
+      f'{self.name}{which} {what} within {seconds:g} s.'
+    )
 
 
 def _finite(seconds: float) -> float | None:

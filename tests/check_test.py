@@ -449,11 +449,13 @@ def test_observations_are_compared_with_what_the_environment_gave(
     return recorded.faults
 
   assert not faults()
-  convert = leaves.convert
-  changed = lambda *args: jax.tree.map(
-    lambda x: np.where(x == 1, 0, x).astype(x.dtype), convert(*args)
+  converter = leaves.converter
+  changed = lambda *args: (
+    lambda value: jax.tree.map(
+      lambda x: np.where(x == 1, 0, x).astype(x.dtype), converter(*args)(value)
+    )
   )
-  monkeypatch.setattr(leaves, 'convert', changed)
+  monkeypatch.setattr(leaves, 'converter', changed)
   assert 'what the environment gave' in faults()[0]
 
 

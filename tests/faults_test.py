@@ -16,9 +16,11 @@ from experiments.plotting import pages
 from experiments.records import metrics as metrics_lib
 from experiments.training import builders
 from experiments.training import pipeline
+from experiments.training import setup as setup_lib
 from experiments.training.checkpoints import checkpoint
 from tests import comparing
 from tests import counting
+from tests import edge_envs
 from tests import running
 
 
@@ -105,6 +107,26 @@ def test_shutdown_does_not_wait_for_a_hanging_actor(monkeypatch):
     assert env.stuck.wait(60)
   assert not env.release.is_set() and not env.closed  # It is still stepping.
   env.release.set()
+
+
+def test_actors_step_in_the_thread_of_their_environments(monkeypatch):
+  threads = []
+  step = edge_envs.Timer.step
+  monkeypatch.setattr(
+    edge_envs.Timer,
+    'step',
+    lambda *args: threads.append(threading.current_thread()) or step(*args),
+  )
+  config = running.config_for(
+    env='tests.edge_envs:Timer', num_actors=2, envs_per_actor=8, batch_size=8
+  )
+  setup = setup_lib.make_setup(config)
+  with pipeline.running(setup) as steps, monkeypatch.context() as context:
+    for env in setup.envs:
+      # It would hand a step over to the thread.
+      context.setattr(env._thread, 'call', None)
+    next(steps)
+  assert len(set(threads)) == 2
 
 
 def test_closing_joins_every_thread():

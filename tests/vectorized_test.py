@@ -9,10 +9,13 @@ from gymnasium import spaces
 import numpy as np
 import pytest
 
+from envs import catch
 from envs import closing
+from envs import environment
 from envs import factories
 from envs import registry
 from envs import vectorized
+from envs.custom import one_thread
 from experiments import train
 from experiments.checking import recording_env
 from tests import edge_envs
@@ -412,6 +415,69 @@ def test_an_environment_that_hangs_is_named_after_the_deadline():
   with pytest.raises(factories.FactoryError, match='Stuck, environment 0'):
     act(env, 0)
   edge_envs.RELEASED.set()
+
+
+def test_run_steps_in_the_thread_of_the_environments_without_hand_overs(
+  monkeypatch,
+):
+  handed_over, seen = [], set()
+  run = one_thread.OneThread.run
+  monkeypatch.setattr(
+    one_thread.OneThread,
+    'run',
+    lambda self, *args: handed_over.append(args) or run(self, *args),
+  )
+  env = made_by(lambda: edge_envs.Bound(seen), 2)
+  env.reset()
+  monkeypatch.setattr(env._thread, 'call', None)  # It would hand a step over.
+  steps = environment.run(env, lambda: [act(env, 0) for _ in range(5)])
+  assert [s.step_type[1] for s in steps] == [MID, MID, MID, LAST, FIRST]
+  assert len(seen) == len(handed_over) == 1
+  with pytest.raises(ZeroDivisionError):
+    environment.run(env, lambda: 1 // 0)
+  here = catch.Catch(2, 0)
+  thread = environment.run(here, threading.get_ident)
+  assert thread == threading.get_ident()
+
+
+def test_an_environment_that_hangs_in_run_is_named_after_the_deadline():
+  edge_envs.RELEASED.clear()
+  env = made('Stuck', 2, timeout_seconds=120)
+  env.reset()
+  env._step_seconds = 0.1
+  with pytest.raises(
+    factories.FactoryError, match='Stuck, environment 0, did not step'
+  ):
+    environment.run(env, lambda: act(env, 0))
+  edge_envs.RELEASED.set()
+
+
+def test_a_deadline_is_that_of_one_step_not_of_all(monkeypatch):
+  now = [0.0]
+  env = made('Timer', 2, timeout_seconds=20)
+  monkeypatch.setattr(vectorized.time, 'monotonic', lambda: now[0])
+  monkeypatch.setattr(one_thread, '_WATCH_SECONDS', 0.001)
+  watched, waited = threading.Event(), threading.Event()
+  raise_if_late = env._raise_if_late
+
+  def watch():
+    raise_if_late()
+    if waited.is_set():
+      watched.set()
+
+  monkeypatch.setattr(env, '_raise_if_late', watch)
+
+  def steps():
+    env.reset()
+    for _ in range(5):
+      act(env, 0)
+      now[0] += 9.0  # Together more than 10 s.
+    now[0] += 99.0  # Nor does work between the steps count.
+    waited.set()
+    assert watched.wait(60)
+    return 'done'
+
+  assert environment.run(env, steps) == 'done'
 
 
 def test_a_vector_environment_is_stepped_as_it_is():

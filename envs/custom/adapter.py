@@ -74,6 +74,7 @@ class Adapter(gymnasium.Env):
         f'Cannot make {self._name}: {type(error).__name__}: {error}.'
       ) from error
     self._tree = self.declared.observation
+    self._to_declared = leaves.converter(self._tree)
     self.observation_space = spaces.batchable(self._tree)
     self.action_space = spaces.action_space(self.declared.action)
     self.render_mode = getattr(env, 'render_mode', None)
@@ -85,24 +86,24 @@ class Adapter(gymnasium.Env):
     self.busy = True
     try:
       raw = self._api.reset(self._seed)
-      observation = leaves.convert(raw, self._tree)
+      observation = self._to_declared(raw)
     except factories.RAISED as error:
       raise self._failure('reset', error) from error
     self._seed = None
     self.busy = False
-    return observation, self._info(raw)
+    return observation, self._info(raw) if self._records else {}
 
   def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
     """Steps once; `info` holds a discount that is not the usual one."""
     self.busy = True
     try:
       raw, reward, terminated, truncated, discount = self._api.step(action)
-      observation = leaves.convert(raw, self._tree)
+      observation = self._to_declared(raw)
     except factories.RAISED as error:
       raise self._failure('step', error) from error
     self.busy = False
-    info = self._info(raw)
-    if discount != (0.0 if terminated else 1.0):
+    info = self._info(raw) if self._records else {}
+    if discount is not None:
       info['discount'] = discount
     return observation, reward, terminated, truncated, info
 
@@ -131,8 +132,6 @@ class Adapter(gymnasium.Env):
       )
 
   def _info(self, raw: Any) -> dict[str, Any]:
-    if not self._records:
-      return {}
     return {'checksum': leaves.values_checksum(raw, self._tree)}
 
   def _failure(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import inspect
 import math
 from typing import Any
-from typing import NamedTuple
 from typing import Protocol
 
 import numpy as np
@@ -16,15 +15,10 @@ from envs import factories
 from envs.custom import leaves
 from envs.custom import spaces
 
-
-class Step(NamedTuple):
-  """The outcome of a step; the observation as the environment gave it."""
-
-  observation: Any
-  reward: float
-  terminated: bool
-  truncated: bool
-  discount: float  # 0 if terminated, else 1, unless the environment says.
+# The outcome of a step: the observation as the environment gave it, the reward,
+# terminated, truncated, and the discount if it is not the usual one, which is 0
+# if terminated and else 1. A plain tuple: named ones take longer to make.
+Step = tuple[Any, float, bool, bool, float | None]
 
 
 class Api(Protocol):
@@ -75,17 +69,13 @@ class Gymnasium:
 
   def step(self, action: Any) -> Step:
     """Steps by an action as the agent gives it, from 0 if discrete."""
-    observation, reward, terminated, truncated, _ = checked_step(
-      self._env.step(self._to_env(action))
-    )
-    terminated = bool(terminated)
-    return Step(
-      observation,
-      reward if type(reward) is float else _number(reward, 'reward'),
-      terminated,
-      bool(truncated),
-      0.0 if terminated else 1.0,
-    )
+    outcome = self._env.step(self._to_env(action))
+    if len(outcome) != 5:
+      raise wrong_step(outcome)
+    observation, reward, terminated, truncated, _ = outcome
+    if type(reward) is not float:
+      reward = _number(reward, 'reward')
+    return observation, reward, bool(terminated), bool(truncated), None
 
 
 class DmEnv:
@@ -118,12 +108,13 @@ class DmEnv:
     if not 0.0 <= discount <= 1.0:
       raise factories.FactoryError(f'a discount is {discount}, not in [0, 1]')
     last = timestep.last()
-    return Step(
+    terminated = last and discount == 0
+    return (
       timestep.observation,
       _number(timestep.reward, 'reward'),
-      last and discount == 0,
-      last and discount != 0,
-      discount,
+      terminated,
+      last and not terminated,
+      None if discount == (0.0 if terminated else 1.0) else discount,
     )
 
 
@@ -144,18 +135,12 @@ def observation_of_reset(outcome: Any) -> Any:
   return outcome[0]
 
 
-def checked_step(outcome: Any) -> Any:
-  """Returns the five values that Gymnasium's `step` returns.
-
-  Raises:
-    FactoryError: if there are more or fewer.
-  """
-  if len(outcome) != 5:
-    raise factories.FactoryError(
-      f'step() returned {len(outcome)} values, not the five of Gymnasium: '
-      'observation, reward, terminated, truncated, info'
-    )
-  return outcome
+def wrong_step(outcome: Any) -> factories.FactoryError:
+  """Returns the error of a `step` that does not return Gymnasium's values."""
+  return factories.FactoryError(
+    f'step() returned {len(outcome)} values, not the five of Gymnasium: '
+    'observation, reward, terminated, truncated, info'
+  )
 
 
 def _to_env(leaf: leaves.Leaf) -> Any:

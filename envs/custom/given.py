@@ -44,6 +44,7 @@ class Given:
       raise factories.FactoryError(
         f'{self._name} is not supported: {error}.'
       ) from error
+    self._to_declared = leaves.converter(self.declared.observation, self._batch)
 
   def reset(self) -> Any:
     """Resets all environments; the first time with the seed."""
@@ -88,7 +89,9 @@ class Given:
     if leaf.is_discrete:
       actions = np.asarray(actions, np.int64) + leaf.start
     outcome = self._vector.step(np.asarray(actions, leaf.dtype))
-    raw, reward, terminated, truncated, _ = apis.checked_step(outcome)
+    if len(outcome) != 5:
+      raise apis.wrong_step(outcome)
+    raw, reward, terminated, truncated, _ = outcome
     observation, infos = self._convert(raw)
     return (
       observation,
@@ -111,7 +114,7 @@ class Given:
     """Returns converted observations in new arrays, and an `info`."""
     tree = self.declared.observation
     infos = {}
-    observation = leaves.convert(raw, tree, self._batch)
+    observation = self._to_declared(raw)
     if self._records:
       each = lambda i: leaves.values_checksum(_at(raw, i), tree)
       infos['checksum'] = np.array([each(i) for i in range(*self._batch)])

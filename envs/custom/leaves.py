@@ -1,8 +1,8 @@
 """The leaves of observations and actions: what was declared, and conversion.
 
 Observations are declared as a Gymnasium space or as dm_env specs. Both become a
-tree of plain dicts whose leaves are `Leaf`s. `convert` makes the values that an
-environment gives obey it, or raises.
+tree of plain dicts whose leaves are `Leaf`s. `converter` makes the values that
+an environment gives obey it, or raises.
 """
 
 from collections.abc import Callable
@@ -59,36 +59,35 @@ def specs(tree: Tree) -> Any:
   return map_leaves(lambda leaf: leaf.spec, tree)
 
 
-def convert(value: Any, tree: Tree, batch: tuple[int, ...] = ()) -> Any:
-  """Converts an observation to arrays that obey the specs of `tree`.
+def converter(tree: Tree, batch: tuple[int, ...] = ()) -> Callable[[Any], Any]:
+  """Returns a function that makes an observation obey the specs of `tree`.
+
+  The function takes an observation and returns a plain dict of arrays, or one
+  array. Arrays that obey their spec already are not copied. It raises a
+  `FactoryError` that names the leaf if keys or shapes differ from those
+  declared, or if a number cannot be stored as declared.
 
   Args:
-    value: the observation.
     tree: what was declared.
-    batch: leading axes of the observation, which the specs do not have.
-
-  Returns:
-    A plain dict of arrays, or one array. Arrays that obey their spec already
-    are not copied.
-
-  Raises:
-    FactoryError: naming the leaf, if keys or shapes differ from those declared,
-      or if a number cannot be stored as declared.
+    batch: leading axes of the observations, which the specs do not have.
   """
   if isinstance(tree, Leaf):
-    return _convert_leaf(value, tree, batch)
-  return {
-    key: convert(part, tree[key], batch)
-    for key, part in _parts(value, tree).items()
-  }
+    return _leaf_converter(tree, batch)
+  parts = {key: converter(part, batch) for key, part in tree.items()}
+
+  def convert(value: Any) -> dict[str, Any]:
+    _check_keys(value, tree)
+    return {key: part(value[key]) for key, part in parts.items()}
+
+  return convert
 
 
 def values_checksum(value: Any, tree: Tree | None = None) -> int:
   """Returns a CRC-32 of the numbers of one observation, as it was given.
 
   It depends on the values alone, not on the dtypes: equal numbers have equal
-  sums before and after `convert`, which this does not use. With `tree`, floats
-  are rounded as declared, and discrete values counted from their start.
+  sums before and after conversion, which this does not use. With `tree`,
+  floats are rounded as declared, and discrete values counted from their start.
   """
   if not isinstance(value, Mapping):
     return zlib.crc32(_numbers(np.asarray(value), tree).tobytes())
@@ -108,8 +107,8 @@ def _numbers(array: np.ndarray, leaf: Leaf | None) -> np.ndarray:
   return array.astype(np.float64) - start + 0.0  # Makes -0 equal to 0.
 
 
-def _parts(value: Any, tree: dict[str, Tree]) -> dict[str, Any]:
-  """Returns the entries of `value` in the order of `tree`, checking keys."""
+def _check_keys(value: Any, tree: dict[str, Tree]) -> None:
+  """Raises a FactoryError if `value` is not a dict with the keys of `tree`."""
   if not isinstance(value, Mapping):
     raise factories.FactoryError(
       f'an observation is a {type(value).__name__}, not a dict with the keys '
@@ -120,22 +119,27 @@ def _parts(value: Any, tree: dict[str, Tree]) -> dict[str, Any]:
       f'an observation has the keys {", ".join(map(str, value))}; declared '
       f'are {", ".join(tree)}'
     )
-  return {key: value[key] for key in tree}
 
 
-def _convert_leaf(value: Any, leaf: Leaf, batch: tuple[int, ...]) -> np.ndarray:
-  spec = leaf.spec
-  array = value if type(value) is np.ndarray else _as_array(value, leaf)
-  if array.shape != batch + spec.shape:
-    raise factories.FactoryError(
-      f'{_called(leaf)} has shape {list(array.shape)}, declared is '
-      f'{list(batch + spec.shape)}'
-    )
-  if leaf.is_discrete:
-    return _from_zero(array, leaf)
-  if array.dtype == spec.dtype:
-    return array
-  return _cast(array, spec.dtype, leaf)
+def _leaf_converter(
+  leaf: Leaf, batch: tuple[int, ...]
+) -> Callable[[Any], np.ndarray]:
+  # Every step of every environment calls this: attributes are read here once.
+  shape, dtype = batch + leaf.spec.shape, leaf.spec.dtype
+  is_discrete = leaf.is_discrete
+
+  def convert(value: Any) -> np.ndarray:
+    array = value if type(value) is np.ndarray else _as_array(value, leaf)
+    if array.shape != shape:
+      raise factories.FactoryError(
+        f'{_called(leaf)} has shape {list(array.shape)}, declared is '
+        f'{list(shape)}'
+      )
+    if is_discrete:
+      return _from_zero(array, leaf)
+    return array if array.dtype == dtype else _cast(array, dtype, leaf)
+
+  return convert
 
 
 def _as_array(value: Any, leaf: Leaf) -> np.ndarray:

@@ -9,6 +9,8 @@ import threading
 from typing import Any
 import weakref
 
+_WATCH_SECONDS = 0.2
+
 
 class OneThread:
   """Calls functions one after the other, all in the same daemon thread.
@@ -19,10 +21,15 @@ class OneThread:
 
   def __init__(self, name: str):
     self._calls = queue.SimpleQueue()
-    threading.Thread(
+    self._thread = threading.Thread(
       target=_run, args=(self._calls,), name=name, daemon=True
-    ).start()
+    )
+    self._thread.start()
     weakref.finalize(self, self._calls.put, None)
+
+  def is_current(self) -> bool:
+    """Returns whether the caller runs in the thread."""
+    return threading.current_thread() is self._thread
 
   def call(
     self,
@@ -39,12 +46,30 @@ class OneThread:
     done = queue.SimpleQueue()
     self._calls.put((function, args, done))
     try:
-      result, error = done.get(timeout=timeout_seconds)
+      outcome = done.get(timeout=timeout_seconds)
     except queue.Empty:
       raise TimeoutError from None
-    if error is not None:
-      raise error
-    return result
+    return _result(*outcome)
+
+  def run(self, function: Callable[[], Any], watch: Callable[[], None]) -> Any:
+    """Calls a function that takes long in the thread; returns its result.
+
+    Meanwhile calls `watch` now and then, which may raise: then the function
+    continues, but nobody waits for it.
+    """
+    done = queue.SimpleQueue()
+    self._calls.put((function, (), done))
+    while True:
+      try:
+        return _result(*done.get(timeout=_WATCH_SECONDS))
+      except queue.Empty:
+        watch()
+
+
+def _result(result: Any, error: BaseException | None) -> Any:
+  if error is not None:
+    raise error
+  return result
 
 
 def _run(calls: queue.SimpleQueue) -> None:

@@ -1,5 +1,6 @@
 """The pipeline of a run: actor threads, a queue and the learner."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
@@ -12,6 +13,7 @@ from absl import logging
 from agents import actor
 from agents import learner
 from agents import parameter_store
+from agents import trajectory
 from agents import trajectory_queue
 from envs import closing
 from envs import environment
@@ -103,16 +105,28 @@ def _actor_thread(
     unroll_length=config.unroll_length,
     actor_id=actor_id,
   )
+  put = functools.partial(queue.put, actor_id)
+  fail = functools.partial(queue.fail, actor_id)
   return threading.Thread(
-    target=actor.run,
-    args=(
-      make_rollouts,
-      functools.partial(queue.put, actor_id),
-      functools.partial(queue.fail, actor_id),
-    ),
+    target=_act,
+    args=(setup.envs[actor_id], make_rollouts, put, fail),
     name=f'actor-{actor_id}',
     daemon=True,
   )
+
+
+def _act(
+  env: environment.Environment,
+  make_rollouts: Callable[[], Iterator[trajectory.Rollout]],
+  put: Callable[[trajectory.Rollout], bool],
+  fail: Callable[[BaseException], None],
+) -> None:
+  """Runs an actor in the thread of its environments."""
+  body = functools.partial(actor.run, make_rollouts, put, fail)
+  try:
+    environment.run(env, body)
+  except BaseException as error:  # The environments are late.
+    fail(error)
 
 
 def _join(
