@@ -158,7 +158,8 @@ def _play(
   made = builders.make_envs(config, factory=parts.make_env, records=True)
   envs = [recording_env.RecordingEnv(env) for env in made]
   setup = setup_lib.make_setup(config, parts=parts, envs=envs)
-  loss = parts_lib.find(config, parts).make_loss(config)
+  make_loss = parts_lib.find(config, parts).make_loss
+  loss = parts_lib.make(config, 'loss', make_loss, config)
   checker = pipeline_checker.PipelineChecker(config, setup.agent, loss, envs)
   params = learner.local_params(setup.run.train_state)
   with pipeline.running(setup) as steps:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import dataclasses
 import re
 import sys
+import traceback
 from typing import Any
 
 from absl import app
@@ -190,5 +191,7 @@ def _without_noise(message: str) -> str:
 
 
 def _exit_with_error(error: Exception) -> None:
+  if isinstance(error, config_lib.FactoryFailed):  # To be found in their code.
+    traceback.print_exception(error.__cause__)
   print('error:', *str(error).split(), file=sys.stderr)  # On one line.
   sys.exit(2)

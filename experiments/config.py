@@ -26,6 +26,10 @@ class ConfigError(ValueError):
   """Invalid user input; the message is one line and names the cause."""
 
 
+class FactoryFailed(ConfigError):
+  """A user's factory raised an error, which is the cause of this one."""
+
+
 # pathlib makes one slash of two.
 _URL = re.compile(r'[a-zA-Z][\w+.-]*://|(gs|s3|hdfs|https?):/')
 _COUNT = (1, 2**53)

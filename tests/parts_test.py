@@ -14,6 +14,7 @@ import pytest
 
 from agents import loss_interface
 from experiments import check
+from experiments import cli
 from experiments import config as config_lib
 from experiments import train
 from experiments.checking import results as results_lib
@@ -228,6 +229,31 @@ def inputs():
     rows='the rows',
     extra='the extra outputs',
   )
+
+
+@pytest.mark.parametrize('field', ('agent', 'optimizer', 'loss'))
+def test_an_error_in_a_factory_names_it_and_keeps_its_trace(field):
+  def fails(config, env=None):
+    return config.no_such_field
+
+  config = running.config_for()
+  parts = parts_lib.Parts(**{f'make_{field}': fails})
+  config = parts_lib.record(config, parts)
+  message = f'--{field}=.*fails, called as .config.*AttributeError: .*no_such'
+  with pytest.raises(config_lib.FactoryFailed, match=message) as info:
+    setup_lib.make_setup(config, parts=parts)
+  assert isinstance(info.value.__cause__, AttributeError)
+
+
+def test_the_trace_of_a_factory_is_printed_before_the_sentence(capsys):
+  with pytest.raises(config_lib.FactoryFailed) as failed:
+    setup_lib.make_setup(running.config_for(optimizer='optax:adam'))
+  with pytest.raises(SystemExit) as ended:
+    cli._exit_with_error(failed.value)
+  assert ended.value.code == 2
+  printed = capsys.readouterr().err.strip().splitlines()
+  assert any('scale_by_learning_rate' in line for line in printed)
+  assert printed[-1].startswith('error: --optimizer=optax:adam')
 
 
 def test_a_loss_gets_rows_and_extra_outputs_only_if_it_names_them():

@@ -96,6 +96,28 @@ def find(config: config_lib.Config, parts: Parts = AS_CONFIGURED) -> Parts:
   )
 
 
+def make(
+  config: config_lib.Config, field: str, factory: Callable[..., Any], *args: Any
+) -> Any:
+  """Returns what the factory of a part makes.
+
+  Raises:
+    FactoryFailed: if a factory that `config` names raises an error.
+  """
+  name = getattr(config, field)
+  try:
+    return factory(*args)
+  except config_lib.ConfigError:
+    raise
+  except Exception as error:  # Whatever the user's code raises.
+    if not name:  # It is ours.
+      raise
+    raise config_lib.FactoryFailed(
+      f'--{field}={name}, called as ({", ".join(_ARGUMENTS[field])}), failed: '
+      f'{type(error).__name__}: {error}.'
+    ) from error
+
+
 def check_made(
   config: config_lib.Config, agent: Any, optimizer: Any, loss: Any
 ) -> None:

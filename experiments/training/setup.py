@@ -86,9 +86,13 @@ def make_setup(
       stack.callback(closing.close_all, envs)
     devices = list(devices or jax.local_devices())
     builders.check_actions(envs[0])
-    agent = agent or parts.make_agent(config, envs[0])
-    optimizer = parts.make_optimizer(config)
-    loss = parts.make_loss(config)
+    agent = agent or parts_lib.make(
+      config, 'agent', parts.make_agent, config, envs[0]
+    )
+    optimizer = parts_lib.make(
+      config, 'optimizer', parts.make_optimizer, config
+    )
+    loss = parts_lib.make(config, 'loss', parts.make_loss, config)
     parts_lib.check_made(config, agent, optimizer, loss)
     update = builders.make_update(config, agent, optimizer, loss)
     init_key, actors_key = jax.random.split(jax.random.key(config.seed))
