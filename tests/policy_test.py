@@ -179,8 +179,21 @@ def test_dict_observations_are_converted_to_their_spec(tmp_path):
     assert type(observation) is dict
     assert observation['place'].dtype == np.float32
     np.testing.assert_array_equal(observation['place'], [[1, 0]])
-  with pytest.raises(ValueError, match=r'observation/place.*\(3,\).*\(2,\)'):
-    policy(dm_env.restart({'place': np.zeros(3)}))
+  for wrong, message in (
+    ({'place': np.zeros(3)}, r"'place'.*\[3\].*\[2\]"),
+    ({'plaice': np.zeros(2)}, 'plaice.*declared are place'),
+    ({'place': ['a', 'b']}, "'place'.*not numbers"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      policy(dm_env.restart(wrong))
+
+
+def test_observations_that_would_lose_values_are_rejected(lstm_run):
+  policy = experiments.load(lstm_run)
+  declared = dm_env.specs.Array((3,), np.uint8)
+  policy = dataclasses.replace(policy, observation_spec=declared)
+  with pytest.raises(ValueError, match='0.5.*uint8'):  # Scaled by the user.
+    policy(dm_env.restart(np.array([0.0, 0.5, 1.0])))
 
 
 def test_a_state_of_another_number_of_environments_is_rejected(lstm_run):

@@ -18,6 +18,8 @@ import numpy as np
 from agents import actor
 from agents import trajectory
 from envs import registry
+from envs.custom import leaves
+from envs.custom import spaces
 from experiments import config as config_lib
 from experiments.training import evaluation
 from experiments.training import parts as parts_lib
@@ -66,8 +68,8 @@ class Policy:
       environment do not. The state is new; the given one is not changed.
 
     Raises:
-      ValueError: if an observation does not have the shape of
-        `observation_spec`, or `state` is of another number of environments.
+      ValueError: if an observation is not as declared in `observation_spec`,
+        or `state` is of another number of environments.
     """
     is_single = np.ndim(timestep.step_type) == 0
     batch = _batch(timestep, self.observation_spec)
@@ -152,7 +154,8 @@ def _batch(timestep: dm_env.TimeStep, observation_spec: Any) -> dm_env.TimeStep:
   reward = 0.0 if timestep.reward is None else timestep.reward
   discount = 1.0 if timestep.discount is None else timestep.discount
   lead = np.shape(timestep.step_type)
-  observation = _as_spec(observation_spec, timestep.observation, lead)
+  declared = spaces.observation_tree(observation_spec)
+  observation = leaves.converter(declared, lead)(timestep.observation)
   if not lead:
     observation = jax.tree.map(lambda x: x[None], observation)
   return dm_env.TimeStep(
@@ -161,27 +164,6 @@ def _batch(timestep: dm_env.TimeStep, observation_spec: Any) -> dm_env.TimeStep:
     discount=np.where(first, 1.0, discount).astype(np.float32),
     observation=observation,
   )
-
-
-def _as_spec(
-  spec: Any, observation: Any, lead: tuple[int, ...], name: str = 'observation'
-) -> Any:
-  """Returns the observation in the structure and with the dtypes of the spec.
-
-  Raises:
-    ValueError: if an array does not have the shape of `lead` and its spec.
-  """
-  if isinstance(spec, dict):
-    return {
-      key: _as_spec(part, observation[key], lead, f'{name}/{key}')
-      for key, part in spec.items()
-    }
-  array = np.asarray(observation, spec.dtype)
-  if array.shape != (*lead, *spec.shape):
-    raise ValueError(
-      f'{name} has shape {array.shape}; expected {(*lead, *spec.shape)}.'
-    )
-  return array
 
 
 def _single(action: np.ndarray) -> Any:
