@@ -28,8 +28,6 @@ Array = jax.Array
 Metrics = dict[str, Any]
 
 AXIS = 'learners'
-# An update counts as finite if all of these metrics are finite.
-NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')
 
 
 class TrainState(NamedTuple):
@@ -266,4 +264,5 @@ def _sharding(devices: Sequence[Any], *axes: str) -> jax.sharding.NamedSharding:
 
 
 def _finite(metrics: Metrics) -> Array:
-  return jnp.isfinite(jnp.array([metrics[name] for name in NORMS])).all()
+  norms = jnp.array([metrics[name] for name in loss_interface.NORMS])
+  return jnp.isfinite(norms).all()

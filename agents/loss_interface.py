@@ -22,16 +22,9 @@ Array = jax.Array
 Loss = Callable[..., tuple[Array, dict[str, Any]]]
 _OPTIONAL = ('rows', 'extra')
 
-# Metrics that the learner computes.
-_RESERVED = {
-  'loss',
-  'steps',
-  'entropy',
-  'grad_norm',
-  'update_norm',
-  'param_norm',
-  'finite',
-}
+# Metrics that the learner computes. An update is finite if all of these are.
+NORMS = ('loss', 'grad_norm', 'update_norm', 'param_norm')
+_RESERVED = {*NORMS, 'steps', 'entropy', 'finite'}
 
 
 class LossError(ValueError):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agents import learner
+from agents import loss_interface
 from experiments import config as config_lib
 from experiments import recompute
 from experiments import train
@@ -116,7 +117,7 @@ def test_a_finite_update_passes_through_and_writes_nothing(tmp_path):
 
 def test_the_inputs_of_the_last_three_updates_are_saved(tmp_path):
   def diverges_at_last(state, trajectory, rate):
-    norms = dict.fromkeys(learner.NORMS, np.float32(np.inf))
+    norms = dict.fromkeys(loss_interface.NORMS, np.float32(np.inf))
     return state, norms | {'finite': np.array(rate < 5.0)}
 
   recorder = make_recorder(diverges_at_last, tmp_path)
@@ -134,9 +135,9 @@ def test_the_inputs_of_the_last_three_updates_are_saved(tmp_path):
       assert saved[f'inputs/{i}/learning_rate'] == i + 3
 
 
-@pytest.mark.parametrize('name', learner.NORMS)
+@pytest.mark.parametrize('name', loss_interface.NORMS)
 def test_a_norm_that_is_not_finite_is_detected(name):
-  metrics = dict.fromkeys(learner.NORMS, 1.0)
+  metrics = dict.fromkeys(loss_interface.NORMS, 1.0)
   assert learner._finite(metrics)
   for value in (np.inf, -np.inf, np.nan):
     assert not learner._finite(metrics | {name: value})
@@ -144,7 +145,7 @@ def test_a_norm_that_is_not_finite_is_detected(name):
 
 def test_an_error_is_raised_even_if_its_record_cannot_be_written(tmp_path):
   def not_finite(*args):
-    norms = dict.fromkeys(learner.NORMS, np.nan)
+    norms = dict.fromkeys(loss_interface.NORMS, np.nan)
     return args[0], norms | {'finite': np.array(False)}
 
   recorder = make_recorder(not_finite, tmp_path / 'missing')
@@ -182,7 +183,7 @@ def test_recomputing_finite_updates_reports_finite_arrays(tmp_path, capsys):
   trajectory = jax.tree.map(lambda x: x[None], trajectory)
   run = type('Run', (), dict(num_updates=0, actors=()))
   recorder = flight_recorder.FlightRecorder(
-    lambda *args: (None, dict.fromkeys((*learner.NORMS, 'finite'), 0)),
+    lambda *args: (None, dict.fromkeys((*loss_interface.NORMS, 'finite'), 0)),
     dataclasses.replace(config, logdir=str(tmp_path)),
     run,
     tmp_path / 'flight.npz',

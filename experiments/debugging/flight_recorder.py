@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents import learner
+from agents import loss_interface
 from experiments import config as config_lib
 from experiments.records import atomic_file
 from experiments.records import strict_json
@@ -109,4 +110,4 @@ class FlightRecorder:
 
 def norms(metrics: learner.Metrics) -> str:
   """Returns the norms of an update as one line."""
-  return ', '.join(f'{name} {metrics[name]:g}' for name in learner.NORMS)
+  return ', '.join(f'{name} {metrics[name]:g}' for name in loss_interface.NORMS)
