@@ -1,6 +1,7 @@
 # make train    trains IMPALA on Catch, in seconds; ARGS='--seed=1' adds flags
 # make test     checks style and runs the fast tests; ARGS='-k vtrace' selects
 # make test-slow  runs the slow tests: kills, learning, whole studies
+# make notebooks  executes all notebooks and saves them; ARGS=NAME selects
 # make install  only creates the virtual environment .venv, with pinned versions
 # make lock     updates the pinned versions from setup.py (needs uv)
 # make clean    removes the virtual environment
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --upgrade \
   --no-annotate --no-header setup.py --extra build
 
-.PHONY: install train test test-slow lock clean
+.PHONY: install train test test-slow notebooks lock clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +34,9 @@ test: $(VENV)/.tested-with
 test-slow: $(VENV)/.tested-with
 	$(PYTEST) -m slow $(ARGS)
 	$(PYTEST) -m 'not slow' $(NUMERICS:%=tests/%_test.py)
+
+notebooks: $(VENV)/.tested-with
+	$(BIN)/python -m notebooks.build $(ARGS)
 
 lock:
 	$(LOCK) -o requirements.txt

@@ -16,23 +16,24 @@ FOLDERS = (
   'experiments',
   'benchmarks',
   'examples',
+  'notebooks',
   'tests',
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Third-person verbs that a docstring may begin with; add one if it is a verb.
 VERBS = frozenset(
   """
-  Acts Adds Advances Applies Bootstraps Broadcasts Calls Casts Checks Clips
-  Closes Compares Compiles Computes Concatenates Converts Convolves Copies
+  Acts Adds Advances Applies Bootstraps Broadcasts Builds Calls Casts Checks
+  Clips Closes Compares Compiles Computes Concatenates Converts Convolves Copies
   Counts Declares Defines Disables Does Doubles Draws Enables Encodes Ends
-  Enumerates Evaluates Finds Flips Formats Frees Gathers Gives Groups Hashes
-  Imports Initializes Iterates Joins Keeps Kills Lets Limits Logs Makes Maps
-  Marks Measures Moves Opens Packs Pads Parses Plays Plots Polls Prepares Prints
-  Puts Raises Re-measures Reads Rearranges Recomputes Records Releases Removes
-  Replaces Replicates Resets Restores Resumes Returns Runs Samples Scales Sends
-  Sets Shifts Splits Spreads Stacks Starts Steps Stops Stores Summarizes Sums
-  Takes Trains Truncates Turns Unmasks Unpacks Validates Waits Works Wraps
-  Writes Yields
+  Enumerates Evaluates Executes Finds Flips Formats Frees Gathers Gives Groups
+  Hashes Imports Initializes Iterates Joins Keeps Kills Lets Limits Logs Makes
+  Maps Marks Measures Moves Opens Packs Pads Parses Plays Plots Polls Prepares
+  Prints Puts Raises Re-measures Reads Rearranges Recomputes Records Releases
+  Removes Replaces Replicates Resets Restores Resumes Returns Runs Samples
+  Scales Sends Sets Shifts Splits Spreads Stacks Starts Steps Stops Stores
+  Summarizes Sums Takes Trains Truncates Turns Unmasks Unpacks Validates Waits
+  Works Wraps Writes Yields
   """.split()  # noqa: SIM905
 )
 

@@ -14,6 +14,14 @@ MAY_IMPORT = {
   'experiments': {'experiments', 'agents', 'envs', 'vtrace'},
   'benchmarks': {'benchmarks', 'experiments', 'agents', 'envs', 'vtrace'},
   'examples': {'examples', 'experiments', 'agents', 'envs', 'vtrace'},
+  'notebooks': {
+    'notebooks',
+    'examples',
+    'experiments',
+    'agents',
+    'envs',
+    'vtrace',
+  },
 }
 # All that vtrace may import besides itself.
 VTRACE_IMPORTS = {'chex', 'jax', 'collections', 'typing'}

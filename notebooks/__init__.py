@@ -1,0 +1,1 @@
+"""Notebooks, and what builds them from the readable sources in `src`."""
