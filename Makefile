@@ -2,6 +2,7 @@
 # make test     checks style and runs the fast tests; ARGS='-k vtrace' selects
 # make test-slow  runs the slow tests: kills, learning, whole studies
 # make notebooks  executes all notebooks and saves them; ARGS=NAME selects
+# make docs     builds the pages of docs/ and the API reference into site/
 # make install  only creates the virtual environment .venv, with pinned versions
 # make lock     updates the pinned versions from setup.py (needs uv)
 # make clean    removes the virtual environment
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --upgrade \
   --no-annotate --no-header setup.py --extra build
 
-.PHONY: install train test test-slow notebooks lock clean
+.PHONY: install train test test-slow notebooks docs lock clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +38,10 @@ test-slow: $(VENV)/.tested-with
 
 notebooks: $(VENV)/.tested-with
 	$(BIN)/python -m notebooks.build $(ARGS)
+
+docs: $(VENV)/.tested-with
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo The pages are in site/index.html
 
 lock:
 	$(LOCK) -o requirements.txt

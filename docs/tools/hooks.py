@@ -1,0 +1,103 @@
+"""Hooks of mkdocs: links that leave docs/, and the pages of the API reference.
+
+The sources link to each other by relative paths, so that they work wherever the
+repository is shown. Some files outside docs/ become pages or pictures of the
+site; links to all other files lead to the repository, at the address that
+setup.py gives.
+"""
+
+import ast
+from collections.abc import Iterator
+import pathlib
+import posixpath
+import re
+from typing import Any
+
+from mkdocs.structure import files as files_lib
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+# Files outside docs/ that the site contains, at the same paths.
+_PAGES = ('WORKSPACE.md', 'results/README.md', 'results/ablation/ablation.md')
+_PICTURES = 'results/**/*.png'
+# Page of the API reference -> the modules on it.
+_REFERENCE = {
+  'vtrace': ('vtrace/*.py', 'vtrace/conformance/__init__.py'),
+  'agents': ('agents/*.py',),
+  'networks': ('agents/networks/*.py',),
+  'envs': ('envs/*.py',),
+  'experiments': (
+    'experiments/__init__.py',
+    'experiments/config.py',
+    'experiments/train.py',
+    'experiments/check.py',
+    'experiments/training/policy.py',
+    'experiments/training/evaluation.py',
+    'experiments/training/parts.py',
+    'experiments/training/setup.py',
+    'experiments/training/builders.py',
+    'experiments/plotting/pages.py',
+  ),
+}
+_LINK = re.compile(r'(?<=\]\()[^)\s:#]+(?=[)#])')
+
+
+def on_config(config: Any) -> Any:
+  """Adds a link to the repository at the foot of every page."""
+  config.copyright = f'<a href="{repository()}">The repository</a>'
+  return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+  """Adds the files outside docs/ and the pages of the API reference."""
+  pictures = (str(path.relative_to(ROOT)) for path in ROOT.glob(_PICTURES))
+  for uri in (*_PAGES, *pictures):
+    path = str(ROOT / uri)
+    files.append(files_lib.File.generated(config, uri, abs_src_path=path))
+  for name in _REFERENCE:
+    uri, text = f'api/{name}.md', _reference(name)
+    files.append(files_lib.File.generated(config, uri, content=text))
+  return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+  """Rewrites the relative links of a page for the site."""
+  del config
+  uri = page.file.src_uri
+  source = posixpath.dirname(uri if uri in _PAGES else f'docs/{uri}')
+
+  def rewrite(match: re.Match[str]) -> str:
+    path = posixpath.normpath(posixpath.join(source, match[0]))
+    target = 'index.md' if path == 'README.md' else path.removeprefix('docs/')
+    if files.get_file_from_path(target) is None and path == target:
+      return f'{repository()}/blob/main/{path}'
+    return posixpath.relpath(target, posixpath.dirname(uri) or '.')
+
+  return markdown if uri.startswith('api/') else _LINK.sub(rewrite, markdown)
+
+
+def repository() -> str:
+  """Returns the address of the repository, which stands in setup.py alone."""
+  tree = ast.parse((ROOT / 'setup.py').read_text())
+  (url,) = (
+    node.value.value
+    for node in ast.walk(tree)
+    if isinstance(node, ast.keyword) and node.arg == 'url'
+  )
+  return url
+
+
+def _reference(name: str) -> str:
+  """Returns the Markdown of a page of the API reference."""
+  modules = ''.join(f'::: {module}\n\n' for module in _modules(name))
+  return f'# {name}\n\n{modules}'
+
+
+def _modules(name: str) -> Iterator[str]:
+  """Yields the dotted names of the modules on a page of the API reference."""
+  for pattern in _REFERENCE[name]:
+    for path in sorted(ROOT.glob(pattern)):
+      parts = path.relative_to(ROOT).with_suffix('').parts
+      if path.stem != '__init__':
+        yield '.'.join(parts)
+      elif '*' not in pattern:
+        yield '.'.join(parts[:-1])
