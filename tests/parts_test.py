@@ -245,6 +245,15 @@ def test_an_error_in_a_factory_names_it_and_keeps_its_trace(field):
   assert isinstance(info.value.__cause__, AttributeError)
 
 
+def test_an_error_in_a_factory_of_ours_is_not_blamed_on_a_flag(monkeypatch):
+  def fails(config):
+    raise ZeroDivisionError
+
+  monkeypatch.setattr(builders, 'make_optimizer', fails)
+  with pytest.raises(ZeroDivisionError):
+    setup_lib.make_setup(running.config_for())
+
+
 def test_the_trace_of_a_factory_is_printed_before_the_sentence(capsys):
   with pytest.raises(config_lib.FactoryFailed) as failed:
     setup_lib.make_setup(running.config_for(optimizer='optax:adam'))
