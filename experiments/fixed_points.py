@@ -21,6 +21,7 @@ from experiments import cli
 from experiments import config as config_lib
 from experiments.plotting import style
 from experiments.records import atomic_file
+from experiments.studies import gradient_bias
 from experiments.studies import tabular_mdp
 from vtrace import corrections
 
@@ -52,42 +53,6 @@ def make_cases() -> list[Case]:
   return [cases[0], Case(unclipped, f'C{len(rows)}-'), *cases[1:]]
 
 
-def errors(
-  correction: corrections.Correction, mdp: tabular_mdp.TabularMDP
-) -> tuple[float, float]:
-  """Returns (max |V - V^pi|, cosine similarity of the policy gradients)."""
-  values = tabular_mdp.fixed_point(tabular_mdp.operator(mdp, correction))
-  true_values = tabular_mdp.value_of(mdp, mdp.pi)
-  weights = correction.pg_weights(np.log(mdp.pi / mdp.mu), np.log(mdp.pi))
-  if correction.clips_pg:
-    weights = np.minimum(weights, 1.0)
-  learned = policy_gradient(mdp, values, mdp.mu * weights)
-  true = policy_gradient(mdp, true_values, mdp.pi)
-  cosine = np.sum(learned * true) / np.linalg.norm(learned)
-  return np.max(np.abs(values - true_values)), cosine / np.linalg.norm(true)
-
-
-def policy_gradient(
-  mdp: tabular_mdp.TabularMDP, values: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-  """Computes the expected policy gradient of every state.
-
-    sum_a weights (r + gamma V(x') - V(x)) d log pi(a|x) / d logits
-
-  Args:
-    mdp: the MDP; pi is a softmax of logits.
-    values: V, `[states]`.
-    weights: probability of a under the behaviour policy times the weight of its
-      policy gradient, `[states, actions]`.
-
-  Returns:
-    `[states, actions]`.
-  """
-  q = mdp.reward + tabular_mdp.GAMMA * values[mdp.next_state]
-  weighted = weights * (q - values[:, None])
-  return weighted - np.sum(weighted, 1, keepdims=True) * mdp.pi
-
-
 def between(mdp: tabular_mdp.TabularMDP, away: float) -> tabular_mdp.TabularMDP:
   """Returns `mdp` with the behaviour policy (1 - away) pi + away mu."""
   return mdp._replace(mu=(1 - away) * mdp.pi + away * mdp.mu)
@@ -102,7 +67,10 @@ def draw(seeds: Sequence[int]) -> figure.Figure:
   for case in cases:
     means = np.mean(
       [
-        [errors(case.correction, between(mdp, a)) for a in _DISTANCES]
+        [
+          gradient_bias.bias(case.correction, between(mdp, a))
+          for a in _DISTANCES
+        ]
         for mdp in mdps
       ],
       axis=0,

@@ -73,25 +73,49 @@ def operator(
   Returns:
     A function from values `[states]` to values `[states]`.
   """
-  states, actions, probability = paths(mdp)
+  targets = path_targets(mdp, correction, **settings)
+  return lambda v: expectation(mdp, targets(v))
+
+
+def path_targets(
+  mdp: TabularMDP, correction: corrections.Correction, **settings: Any
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns a function from values `[states]` to the targets of paths, `[P]`.
+
+  The target v_s of a path is that of its first state. The arguments are those
+  of `operator`, and the paths those of `paths`.
+  """
+  states, actions, _ = paths(mdp)
   here = states[:-1], actions
   log_pi = np.log(mdp.pi)
   inputs = (log_pi - np.log(mdp.mu))[here], mdp.reward[here], log_pi[here]
 
   def apply(v):
-    targets = _targets(
+    vs = _targets(
       correction,
       tuple(settings.items()),
       *inputs,
       v[states[:-1]],
       v[states[-1]],
     )
-    vs = np.asarray(targets, np.float64)
-    return np.array(
-      [np.sum((probability * vs)[states[0] == x]) for x in range(STATES)]
-    )
+    return np.asarray(vs, np.float64)
 
   return apply
+
+
+def expectation(mdp: TabularMDP, xs: np.ndarray) -> np.ndarray:
+  """Returns the expectation of a quantity of paths under mu, by first state.
+
+  Args:
+    mdp: the MDP.
+    xs: the quantity, of every path of `paths`, `[P]`.
+
+  Returns:
+    `[states]`.
+  """
+  states, _, probability = paths(mdp)
+  weighted = probability * xs
+  return np.array([np.sum(weighted[states[0] == x]) for x in range(STATES)])
 
 
 def fixed_point(
