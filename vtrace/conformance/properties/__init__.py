@@ -1,0 +1,1 @@
+"""The properties of V-trace; `table` lists them all."""
