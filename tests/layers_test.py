@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -25,6 +26,8 @@ MAY_IMPORT = {
 }
 # All that vtrace may import besides itself.
 VTRACE_IMPORTS = {'chex', 'jax', 'collections', 'typing'}
+# Its conformance kit also checks functions of other frameworks, by NumPy.
+CONFORMANCE_IMPORTS = VTRACE_IMPORTS | sys.stdlib_module_names | {'numpy'}
 # The layers of experiments, from the lowest to the highest: a module imports
 # from its own folder and from the layers below it.
 LAYERS = (
@@ -93,11 +96,19 @@ def test_imports_go_one_way(path):
   package = path.relative_to(ROOT).parts[0]
   assert top_packages(path) & set(MAY_IMPORT) <= MAY_IMPORT[package]
   if package == 'vtrace':
-    assert top_packages(path) <= VTRACE_IMPORTS | {'vtrace'}
+    is_kit = 'conformance' in path.parts
+    allowed = CONFORMANCE_IMPORTS if is_kit else VTRACE_IMPORTS
+    assert top_packages(path) <= allowed | {'vtrace'}
   if package not in ('experiments', 'benchmarks'):
     flags = {'absl.flags', 'absl.app'}
     assert not flags & set(imported_modules(path)), 'flags stay in experiments'
   assert 'tests' not in top_packages(path)
+
+
+def test_the_conformance_kit_does_not_use_the_functions_it_checks():
+  for path in (ROOT / 'vtrace' / 'conformance').rglob('*.py'):
+    ours = {x for x in imported_modules(path) if x.startswith('vtrace')}
+    assert all(x.startswith('vtrace.conformance') for x in ours), path
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def clip_by_difference(weights, threshold):
 
 
 def three_steps(*inputs, **keywords):
-  """Cuts every trace after three steps."""
+  """Ends every trace after three steps."""
   log_rhos, discounts, rewards, values, bootstrap_value = inputs
   after = np.concatenate([values, bootstrap_value[None]])
   found = [
@@ -137,33 +137,38 @@ def three_steps(*inputs, **keywords):
   return tuple(np.stack([x[0] for x in field]) for field in zip(*found))
 
 
-def bootstrap_of_the_next_episode(
-  log_rhos, discounts, rewards, values, next_values, dones, **keywords
+def vtrace_of_transitions(
+  log_rhos,
+  discounts,
+  rewards,
+  values,
+  next_values,
+  dones,
+  *,
+  clip_rho_threshold,
+  clip_c_threshold,
+  clip_pg_rho_threshold,
+  lambda_,
+  ends_episodes=True,
 ):
-  """Computes targets with next values, but shifts vs across episodes.
+  """Computes V-trace with the value of every next observation.
 
-  The advantage of the last step of an episode contains the target of the first
-  step of the next.
+  With `ends_episodes=False` the advantage of the last step of an episode
+  contains the target of the first step of the next one. The targets are right.
   """
-  rho_bar, c_bar, pg_rho_bar, lambda_ = (
-    keywords[name]
-    for name in (
-      'clip_rho_threshold',
-      'clip_c_threshold',
-      'clip_pg_rho_threshold',
-      'lambda_',
-    )
-  )
   weights = np.exp(log_rhos)
-  deltas = clip(weights, rho_bar) * (rewards + discounts * next_values - values)
-  traces = lambda_ * clip(weights, c_bar) * discounts * ~dones
+  deltas = rewards + discounts * next_values - values
+  deltas = clip(weights, clip_rho_threshold) * deltas
+  traces = lambda_ * clip(weights, clip_c_threshold) * discounts * ~dones
   carry, vs = 0 * values[0], np.array(values)
   for t in reversed(range(len(rewards))):
     carry = deltas[t] + traces[t] * carry
     vs[t] = values[t] + carry
   next_vs = np.concatenate([vs[1:], next_values[-1:]])
+  if ends_episodes:
+    next_vs = np.where(dones, next_values, next_vs)
   qs = rewards + discounts * next_vs
-  return vs, clip(weights, pg_rho_bar) * (qs - values)
+  return vs, clip(weights, clip_pg_rho_threshold) * (qs - values)
 
 
 def writes_into_values(*inputs, **keywords):
@@ -231,7 +236,9 @@ MUTANTS = {
       r + gamma.max() * next_v
     )
   ),
-  'truncation': conformance.from_transitions(bootstrap_of_the_next_episode),
+  'truncation': conformance.from_transitions(
+    functools.partial(vtrace_of_transitions, ends_episodes=False)
+  ),
   'two episodes': variant(
     trace_factor=lambda c, gamma, lambda_: c * np.maximum(gamma, 0.9) * lambda_
   ),

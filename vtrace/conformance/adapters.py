@@ -75,7 +75,20 @@ def call(subject: Subject, case: cases.Case) -> Returned:
   Raises:
     TypeError: if the function returns something else than targets and
       advantages.
+    ValueError: if their shape is not that of the rewards.
   """
+  returned = call_unchecked(subject, case)
+  for name, x in zip(Returned._fields, returned[:2]):
+    if x is not None and x.shape != case.rewards.shape:
+      raise ValueError(
+        f'{name} has the shape {list(x.shape)}, and the rewards '
+        f'{list(case.rewards.shape)}, time-major.'
+      )
+  return returned
+
+
+def call_unchecked(subject: Subject, case: cases.Case) -> Returned:
+  """Returns what the function returns, whatever its shape."""
 
   def run(natives, keywords):
     vs, pg_advantages = unpack(subject.fn(*natives, **keywords), subject)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 KEYWORDS = (
@@ -90,7 +91,7 @@ def replace_at(array: np.ndarray, place: Any, value: float) -> np.ndarray:
 
 def huge(dtype: np.dtype) -> float:
   """Returns a number that is huge, but whose products are finite."""
-  return float(np.sqrt(np.finfo(dtype).max)) / 100
+  return float(np.sqrt(float(jnp.finfo(dtype).max))) / 100
 
 
 def with_huge_rows(case: Case, start: int) -> Case:

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import functools
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from vtrace.conformance import adapters
@@ -66,7 +68,7 @@ def check(
   )
   dtype = np.dtype(dtype)
   if tolerance is None:
-    tolerance = _EPSILONS * float(np.finfo(dtype).eps)
+    tolerance = _EPSILONS * float(jnp.finfo(dtype).eps)
   name = title or getattr(fn, '__qualname__', 'function')
   heading = (
     f'{name}: {dtype} inputs, tolerance {tolerance:.2g} (or 0 where results '
@@ -124,8 +126,15 @@ def _result(
   except interface.NotApplicable as reason:
     status, text = report.NOT_APPLICABLE, str(reason)
   except Exception as error:
-    status, text = report.ERROR, f'  {type(error).__name__}: {error}'
+    status, text = report.ERROR, _describe(error)
   return report.Result(one.name, one.sentence, status, text, tolerance)
+
+
+def _describe(error: Exception) -> str:
+  text = f'  {type(error).__name__}: {error}'
+  if isinstance(error, TypeError) and any(k in text for k in cases.KEYWORDS):
+    text += '\n  Declare an argument that the function lacks by `without`.'
+  return text
 
 
 def _counter_example(
@@ -138,31 +147,36 @@ def _counter_example(
   for settings in one.settings:
     for case in one.make_cases(dtype):
       case = case._replace(settings=settings)
-      if not _violation(subject, one, case, tolerance):
+      violations = _violations(subject, one, case, tolerance)
+      if not violations:
         continue
+      number = min(violations)
       if one.shrinks:
-        fails = lambda x: _still_fails(subject, one, x, tolerance)
+        fails = functools.partial(
+          _still_fails, subject, one, tolerance=tolerance, number=number
+        )
         case = shrinking.smallest(case, fails, one.min_steps)
-      comparison, largest = _violation(subject, one, case, tolerance)
+        violations = _violations(subject, one, case, tolerance)
       prepared = one.prepare(case)
       words = adapters.settings_of(subject, prepared)
-      return report.counter_example(prepared, comparison, words, largest)
+      return report.counter_example(prepared, *violations[number], words)
   return ''
 
 
-def _violation(
+def _violations(
   subject: adapters.Subject,
   one: interface.Property,
   case: cases.Case,
   tolerance: float,
-) -> tuple[interface.Comparison, float] | None:
-  """Returns the comparison of a case that differs the most, if one does."""
-  found = [
-    (comparison, *interface.difference(comparison, tolerance))
-    for comparison in one.compare(subject, one.prepare(case))
-  ]
-  too_large = [x[:2] for x in found if x[2]]
-  return max(too_large, key=lambda x: x[1], default=None)
+) -> dict[int, tuple[interface.Comparison, float]]:
+  """Returns {number: (comparison, largest difference)} of those that fail."""
+  found = {}
+  comparisons = one.compare(subject, one.prepare(case))
+  for number, comparison in enumerate(comparisons):
+    largest, is_too_large = interface.difference(comparison, tolerance)
+    if is_too_large:
+      found[number] = comparison, largest
+  return found
 
 
 def _still_fails(
@@ -170,9 +184,13 @@ def _still_fails(
   one: interface.Property,
   case: cases.Case,
   tolerance: float,
+  number: int,
 ) -> bool:
-  """Returns whether another case fails, too; an exception is no failure."""
+  """Returns whether the same comparison fails in another case, too.
+
+  An exception does not count: it is another fault.
+  """
   try:
-    return _violation(subject, one, case, tolerance) is not None
+    return number in _violations(subject, one, case, tolerance)
   except Exception:
     return False

@@ -30,6 +30,7 @@ class Comparison(NamedTuple):
   expected: np.ndarray  # [n, ...]: of the steps from `start` on.
   found: np.ndarray  # Of the same shape.
   start: int = 0
+  inputs: cases.Case | None = None  # Of the call; None: those of the property.
 
 
 class Property(NamedTuple):
@@ -54,6 +55,7 @@ def both(
   where: str = '',
   start: int = 0,
   stop: int | None = None,
+  inputs: cases.Case | None = None,
 ) -> list[Comparison]:
   """Compares targets and advantages of steps `start` to `stop - 1`.
 
@@ -63,10 +65,11 @@ def both(
     where: stands behind the name in the report.
     start: the first step.
     stop: the step after the last. None: to the end.
+    inputs: of the call, if they are not those of the property.
   """
   found = ('vs', returned.vs), ('pg_advantages', returned.pg_advantages)
   return [
-    Comparison(name + where, wanted, array[start:stop], start)
+    Comparison(name + where, wanted, array[start:stop], start, inputs)
     for (name, array), wanted in zip(found, expected)
     if array is not None and wanted is not None
   ]
@@ -78,10 +81,11 @@ def same(
   where: str = '',
   start: int = 0,
   stop: int | None = None,
+  inputs: cases.Case | None = None,
 ) -> list[Comparison]:
   """Compares two calls, step by step; the first is what is expected."""
   expected = [x if x is None else x[start:stop] for x in one[:2]]
-  return both(other, expected, where, start, stop)
+  return both(other, expected, where, start, stop, inputs)
 
 
 def require(condition: bool, reason: str) -> None:

@@ -27,6 +27,16 @@ class MDP(NamedTuple):
   states: np.ndarray  # [n + 1, P]: the states of every path.
   probability: np.ndarray  # [P]: of the path under mu, given its first state.
 
+  def __str__(self) -> str:
+    rows = [
+      f'    state {x}: next states {self.next_state[x]}, rewards '
+      f'{self.reward[x]}, mu {self.mu[x].round(4)}, pi {self.pi[x].round(4)}'
+      for x in range(len(self.reward))
+    ]
+    return '\n'.join(
+      [f'    All paths of {len(self.states) - 1} steps in an MDP:', *rows]
+    )
+
 
 def mdp_cases(dtype: np.dtype) -> list[cases.Case]:
   """Makes a case of every size, whose values are 0 so far."""

@@ -10,7 +10,6 @@ from vtrace.conformance import interface
 PASS, FAIL, ERROR = 'pass', 'fail', 'error'
 NOT_APPLICABLE = 'not applicable'
 _ROW = '{:<16}{:<22}{}'
-_MOST_COLUMNS = 4
 
 
 class Result(NamedTuple):
@@ -43,31 +42,44 @@ class Report(NamedTuple):
       text = result.counter_example if skipped else result.sentence
       lines.append(_ROW.format(result.status, result.name, text))
     for result in self.results:
-      if result.status in (FAIL, ERROR):
-        lines += ['', f'{result.status}: {result.name}: {result.sentence}']
+      if result.status == FAIL:
+        lines += ['', f'{FAIL}: {result.name}: {result.sentence}']
         lines.append(result.counter_example)
+    lines += self._errors()
     counts = [
       f'{sum(r.status == status for r in self.results)} {status}'
       for status in (PASS, FAIL, ERROR, NOT_APPLICABLE)
     ]
     return '\n'.join([*lines, '', ', '.join(counts) + '.'])
 
+  def _errors(self) -> list[str]:
+    """Formats the exceptions, each with all properties that it stopped."""
+    stopped = {}
+    for result in self.results:
+      if result.status == ERROR:
+        stopped.setdefault(result.counter_example, []).append(result.name)
+    return [
+      line
+      for error, names in stopped.items()
+      for line in ('', f'{ERROR}: {", ".join(names)}', error)
+    ]
+
 
 def counter_example(
   case: cases.Case,
   comparison: interface.Comparison,
-  settings: dict[str, float | None],
   largest: float,
+  settings: dict[str, float | None],
 ) -> str:
   """Formats the inputs of a call, what was expected and what was found."""
-  shape = ', '.join(f'{k}={n}' for k, n in zip('TB', case.rewards.shape))
-  words = ', '.join(f'{k}={_number(v)}' for k, v in settings.items())
-  lines = [f'  Smallest counter-example found: {shape}, {words}.']
-  batch = case.rewards.shape[1]
-  for column in range(min(batch, _MOST_COLUMNS)):
-    lines += _inputs(case, column)
-  if batch > _MOST_COLUMNS:
-    lines.append(f'  (and {batch - _MOST_COLUMNS} further sequences)')
+  if comparison.inputs is not None:
+    case = comparison.inputs
+  lines = [f'  Smallest counter-example found: {_sizes(case, settings)}.']
+  if case.details is None:
+    for column in range(case.rewards.shape[1]):
+      lines += _inputs(case, column)
+  else:
+    lines.append(str(case.details))
   lines += [
     f'  Compared: {comparison.what}{_steps(comparison)}.',
     f'    expected  {_array(comparison.expected)}',
@@ -75,6 +87,14 @@ def counter_example(
     f'  Largest difference: {largest:.3g}.',
   ]
   return '\n'.join(lines)
+
+
+def _sizes(case: cases.Case, settings: dict[str, float | None]) -> str:
+  """Formats the sizes, and the thresholds and lambda that are not 1."""
+  sizes = [f'{axis}={n}' for axis, n in zip('TB', case.rewards.shape)]
+  others = [f'{k}={_number(v)}' for k, v in settings.items() if v != 1]
+  rest = 'the others 1' if others else 'thresholds and lambda 1'
+  return ', '.join([*sizes, *others, rest])
 
 
 def _inputs(case: cases.Case, column: int) -> list[str]:
@@ -105,7 +125,5 @@ def _array(array: np.ndarray) -> str:
   array = np.asarray(array)
   if array.ndim == 2:
     array = array[:, 0] if array.shape[1] == 1 else array.T
-  text = np.array2string(
-    array, precision=6, separator=', ', suppress_small=True, threshold=60
-  )
+  text = np.array2string(array, precision=6, separator=', ', threshold=60)
   return text.replace('\n', '\n' + ' ' * 14)

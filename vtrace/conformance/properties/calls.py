@@ -17,7 +17,7 @@ def shapes(subject: adapters.Subject, case: cases.Case) -> Comparisons:
   for rank in subject.ranks:
     one = _of_rank(case, rank)
     where = f' for rewards of shape {list(one.rewards.shape)}'
-    returned = adapters.call(subject, one)
+    returned = adapters.call_unchecked(subject, one)
     wanted = np.array(one.rewards.shape)
     for name, x in zip(('vs', 'pg_advantages'), returned[:2]):
       if x is not None:

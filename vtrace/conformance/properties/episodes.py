@@ -15,7 +15,7 @@ from vtrace.conformance import interface
 from vtrace.conformance import witnesses
 
 Comparisons = list[interface.Comparison]
-_HUGE = ' when everything after the episode is huge'
+_HUGE = ' when all rewards and values after that are huge'
 
 
 def zero_weights(case: cases.Case) -> cases.Case:
@@ -32,13 +32,14 @@ def no_effect(subject: adapters.Subject, case: cases.Case) -> Comparisons:
   k = cases.middle(case)
   weighted = ~np.isneginf(case.log_rhos[k])
   returned = adapters.call(subject, case)
-  after = adapters.call(subject, cases.with_huge_rows(case, k + 1))
+  huge = cases.with_huge_rows(case, k + 1)
+  after = adapters.call(subject, huge)
   unweighted = [
     np.where(weighted, x[k], y[k])[None]
     for x, y in zip(_without_none(returned), (case.values, 0 * case.values))
   ]
   found = interface.both(returned, tuple(unweighted), '', k, k + 1)
-  for one in interface.same(returned, after, _HUGE, 0, k):
+  for one in interface.same(returned, after, _HUGE, 0, k, huge):
     found.append(
       one._replace(
         expected=one.expected[:, ~weighted], found=one.found[:, ~weighted]
@@ -60,10 +61,11 @@ def nothing_leaks(subject: adapters.Subject, case: cases.Case) -> Comparisons:
     bootstrap_value=np.zeros_like(case.bootstrap_value)
   )
   expected = witnesses.equation_1(alone, adapters.settings_of(subject, case))
-  after = adapters.call(subject, cases.with_huge_rows(case, k + 1))
+  huge = cases.with_huge_rows(case, k + 1)
+  after = adapters.call(subject, huge)
   return [
     *interface.both(adapters.call(subject, case), expected, '', 0, k + 1),
-    *interface.both(after, expected, _HUGE, 0, k + 1),
+    *interface.both(after, expected, _HUGE, 0, k + 1, huge),
   ]
 
 
@@ -90,11 +92,12 @@ def bootstraps_from_the_last_observation(
   expected = witnesses.equation_1(cases.steps(case, 0, k + 1), settings)
   reset = case.values[k + 1 : k + 2], np.zeros_like(case.values[:1])
   returned = adapters.call(subject, case)
-  after = adapters.call(subject, cases.with_huge_rows(case, k + 2))
+  huge = cases.with_huge_rows(case, k + 2)
+  after = adapters.call(subject, huge)
   return [
     *interface.both(returned, expected, '', 0, k + 1),
     *interface.both(returned, reset, ' of the reset', k + 1, k + 2),
-    *interface.both(after, expected, _HUGE, 0, k + 1),
+    *interface.both(after, expected, _HUGE, 0, k + 1, huge),
   ]
 
 
@@ -116,8 +119,8 @@ def two_episodes(subject: adapters.Subject, case: cases.Case) -> Comparisons:
     together = adapters.call(subject, one)
     apart = [adapters.call(subject, part) for part in (first, second)]
     where = f' ({how}: first episode)', f' ({how}: second episode)'
-    found += interface.both(together, apart[0][:2], where[0], 0, k)
-    found += interface.both(together, apart[1][:2], where[1], k)
+    found += interface.both(together, apart[0][:2], where[0], 0, k, one)
+    found += interface.both(together, apart[1][:2], where[1], k, None, one)
   return found
 
 

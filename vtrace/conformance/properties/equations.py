@@ -57,9 +57,18 @@ def lambda_returns(subject: adapters.Subject, case: cases.Case) -> Comparisons:
 
 def varying_discounts(case: cases.Case) -> cases.Case:
   """Returns the case with another discount for every step, some of them 0."""
-  factors = np.linspace(1.1, 0.5, len(case.discounts)).reshape(-1, 1)
+  factors = np.linspace(1.0, 0.5, len(case.discounts)).reshape(-1, 1)
   discounts = case.discounts * factors.astype(case.discounts.dtype)
   return case._replace(discounts=discounts)
+
+
+def clipped_targets(subject: adapters.Subject, case: cases.Case) -> Comparisons:
+  """Compares with equation 1 under finite thresholds."""
+  settings = adapters.settings_of(subject, case)
+  interface.require(
+    None not in settings.values(), 'the function does not clip all weights'
+  )
+  return all_of_equation_1(subject, case)
 
 
 def _require_no_clipping_at_1(settings: dict) -> None:

@@ -28,15 +28,15 @@ def alignment(subject: adapters.Subject, case: cases.Case) -> Comparisons:
     log_rhos=cases.replace_at(case.log_rhos, k, -np.inf),
     discounts=cases.without_terminations(case).discounts,
   )
+  ignoring = zero._replace(rewards=more)
   one, other, without, with_reward = (
-    adapters.call(subject, x)
-    for x in (case, changed, zero, zero._replace(rewards=more))
+    adapters.call(subject, x) for x in (case, changed, zero, ignoring)
   )
-  later = f' when step {k} is another'
-  ignored = f' when the reward of step {k}, of weight 0, is 7'
+  later = f', expected as before step {k} was changed'
+  ignored = f', expected as with another reward in step {k}, of weight 0'
   return [
-    *interface.same(one, other, later, k + 1),
-    *interface.same(without, with_reward, ignored),
+    *interface.same(one, other, later, k + 1, None, changed),
+    *interface.same(without, with_reward, ignored, inputs=ignoring),
   ]
 
 
@@ -68,11 +68,14 @@ def time_consistency(
   first = cases.steps(case, 0, half)._replace(
     bootstrap_value=whole.vs[half].astype(case.values.dtype)
   )
-  where = f' of the steps before {half} alone, bootstrapped from v_{half}'
+  where = (
+    f', expected as in an unroll of which these are the first {half} steps'
+  )
   return interface.both(
     adapters.call(subject, first),
     tuple(x if x is None else x[:half] for x in whole[:2]),
     where,
+    inputs=first,
   )
 
 
@@ -89,7 +92,8 @@ def translation(subject: adapters.Subject, case: cases.Case) -> Comparisons:
   return interface.both(
     adapters.call(subject, shifted),
     (returned.vs + _SHIFT, returned.pg_advantages),
-    f' with {_SHIFT:g} (1 - discount) more reward and {_SHIFT:g} more value',
+    f', expected as with values smaller by {_SHIFT:g}, plus {_SHIFT:g} in vs',
+    inputs=shifted,
   )
 
 
@@ -110,10 +114,9 @@ def linearity(subject: adapters.Subject, case: cases.Case) -> Comparisons:
     adapters.call(subject, x)[:2] for x in (case, other, total)
   )
   expected = [None if x is None else 3 * x + y for x, y in zip(one, two)]
-  sums = ' with 3 times these rewards and values, and others'
-  return interface.both(
-    adapters.Returned(*found, inputs=()), tuple(expected), sums
-  )
+  sums = ' of a weighted sum of inputs, expected as the sum of results'
+  returned = adapters.Returned(*found, inputs=())
+  return interface.both(returned, tuple(expected), sums, inputs=total)
 
 
 def independent_columns(
@@ -131,8 +134,8 @@ def independent_columns(
     for c in (case, changed)
   )
   names = 'vs', 'pg_advantages'
-  where = ' of the other columns when the first is another'
+  where = ' of the other sequences, expected as before the first was changed'
   return [
-    interface.Comparison(name + where, x, y)
+    interface.Comparison(name + where, x, y, 0, changed)
     for name, x, y in zip(names, one, other)
   ]

@@ -19,7 +19,7 @@ def fixed_point(
   rho_bar = adapters.settings_of(subject, case)['clip_rho_threshold']
   policy = mdp.clipped_policy(case.details, rho_bar)
   v = mdp.value_of(case.details, policy)
-  where = 'the expected vs of every state, at V = the value of pi_rho_bar'
+  where = 'expected vs of every state, where V is the value of pi_rho_bar'
   return [interface.Comparison(where, v, _apply(subject, case, v))]
 
 
@@ -39,7 +39,7 @@ def contraction(
   found = []
   for v in itertools.product((-1.0, 1.0), repeat=num_states):
     distance = np.max(abs(_apply(subject, case, np.array(v)) - zero))
-    what = f'distance of the expected vs at V = {v} and V = 0, at most'
+    what = f'distance of the expected vs for V = {v} and V = 0, at most'
     expected = np.minimum(distance, bound)
     found.append(interface.Comparison(what, expected, distance))
   return found
