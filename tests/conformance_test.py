@@ -1,6 +1,8 @@
 """The conformance kit passes sound functions and finds every mutant."""
 
 import functools
+import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -20,6 +22,7 @@ from vtrace.conformance import cases
 from vtrace.conformance import mdp
 from vtrace.conformance import witnesses
 
+PAGE = pathlib.Path(__file__).parent.parent / 'docs' / 'conformance.md'
 NAMES = [one.name for one in conformance.PROPERTIES]
 DIFFERENT = dict(
   clip_rho_threshold=1.5,
@@ -396,6 +399,7 @@ def test_own_properties_are_checked_too():
   'adapters',
   (
     dict(without=['lambda']),
+    dict(without={'clip_pg_rho_threshold': 'rho_bar'}),
     dict(properties=['target']),
     dict(ranks=()),
     dict(ranks=(4,)),
@@ -411,6 +415,58 @@ def test_names_and_sentences_fit_into_the_table():
   assert len(set(NAMES)) == len(NAMES)
   for one in conformance.PROPERTIES:
     assert len(one.name) <= 20 and len(one.sentence) <= 72, one.name
+
+
+class MyLearner:
+  """The learner of the page: batch-major, settings in `self`."""
+
+  def __init__(self, rho_clip, c_clip):
+    self.clips = dict(
+      clip_rho_threshold=rho_clip,
+      clip_c_threshold=c_clip,
+      clip_pg_rho_threshold=rho_clip,
+    )
+
+  def vtrace(self, batch, values, bootstrap_value):
+    with np.errstate(divide='ignore'):
+      log_rhos = np.log(batch['ratio'])
+    inputs = log_rhos, batch['discount'], batch['reward'], values
+    return batch_major(*inputs, bootstrap_value, **self.clips)
+
+
+def test_the_code_of_the_page_works():
+  blocks = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
+  checks = [x for x in blocks if 'check(' in x and 'import torch' not in x]
+  assert len(checks) == 5
+  for block in checks:
+    takes_transitions = 'from_transitions(my_function)' in block
+    names = dict(
+      MyLearner=MyLearner,
+      conformance=conformance,
+      my_function=(
+        vtrace_mutants.vtrace_of_transitions
+        if takes_transitions
+        else numpy_vtrace
+      ),
+    )
+    exec(block, names)
+    assert names['report'].passed, names['report']
+
+
+def test_the_page_lists_every_property_and_a_real_counter_example():
+  page = PAGE.read_text()
+  rows = [f'| {one.name} | {one.sentence} |' for one in conformance.PROPERTIES]
+  assert '\n'.join(rows) in page
+  report = conformance.check(
+    vtrace_mutants.MUTANTS['truncation'], properties=['truncation']
+  )
+  assert report.results[0].counter_example in page
+  exact = [one.name for one in conformance.PROPERTIES if one.exact]
+  *first, last = (f'"{name}"' for name in exact)
+  (sentence,) = re.findall(
+    r'^("Zero.*?) have a\ntolerance of 0', page, re.MULTILINE
+  )
+  assert sentence.lower() == f'{", ".join(first)} and {last}'
 
 
 @pytest.mark.parametrize(

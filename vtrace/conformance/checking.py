@@ -90,6 +90,9 @@ def _make_subject(
   unknown = [name for name in without if name not in known]
   if unknown:
     raise ValueError(f'without={unknown}: known are {", ".join(known)}.')
+  for name, instead in without.items():
+    if isinstance(instead, str) and instead not in cases.KEYWORDS:
+      raise ValueError(f'without={name}: {instead!r} is not known.')
   ranks = tuple(sorted(set(ranks)))
   if not ranks or not set(ranks) <= {1, 2, 3}:
     raise ValueError(f'ranks={ranks}: ranks are 1, 2 and 3.')
