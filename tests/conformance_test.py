@@ -87,7 +87,7 @@ def test_the_mutant_of_a_property_fails_it(name):
   )
   (result,) = report.results
   assert result.status == 'fail' and not report.passed
-  for word in ('expected', 'found', 'Largest difference'):
+  for word in ('Smallest', 'Compared', 'expected', 'found'):
     assert word in result.counter_example
   assert result.counter_example in str(report)
 

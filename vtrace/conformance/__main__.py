@@ -53,7 +53,11 @@ def _make_parser() -> argparse.ArgumentParser:
     help='what it lacks, for example lambda_,None or clip_c_threshold=0.9',
   )
   add('--ranks', default='2', help='1: [T], 2: [T, B], 3: [T, B, C]; 1,2,3')
-  add('--jax', action='store_true', help='passes jax.Arrays; checks gradients')
+  add(
+    '--jax',
+    action='store_true',
+    help='of a JAX function: compiles it, and checks its gradients',
+  )
   add('--properties', default='', help='some of them, separated by commas')
   add('--dtype', default='float32', help='of the inputs')
   add('--list', action='store_true', help='prints the properties')

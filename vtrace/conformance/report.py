@@ -84,8 +84,9 @@ def counter_example(
     f'  Compared: {comparison.what}{_steps(comparison)}.',
     f'    expected  {_array(comparison.expected)}',
     f'    found     {_array(comparison.found)}',
-    f'  Largest difference: {largest:.3g}.',
   ]
+  if np.isfinite(largest):
+    lines.append(f'  Largest difference: {largest:.3g}.')
   return '\n'.join(lines)
 
 

@@ -32,11 +32,7 @@ PG_RHO_BARS = tuple(
   }
   for pg_rho_bar in (0.5, 3.0)
 )
-NO_CLIPPING = (
-  dict.fromkeys(
-    ('clip_rho_threshold', 'clip_c_threshold', 'clip_pg_rho_threshold')
-  ),
-)
+NO_CLIPPING = (dict.fromkeys(cases.KEYWORDS[:3]),)
 
 
 def target_threshold(

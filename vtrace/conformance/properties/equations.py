@@ -29,7 +29,7 @@ def advantages(subject: adapters.Subject, case: cases.Case) -> Comparisons:
 def all_of_equation_1(
   subject: adapters.Subject, case: cases.Case
 ) -> Comparisons:
-  """Compares vs with equation 1, advantages with those of its targets."""
+  """Compares vs and advantages with equation 1 and its advantages."""
   expected = witnesses.equation_1(case, adapters.settings_of(subject, case))
   return interface.both(adapters.call(subject, case), expected)
 

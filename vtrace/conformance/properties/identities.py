@@ -68,15 +68,10 @@ def time_consistency(
   first = cases.steps(case, 0, half)._replace(
     bootstrap_value=whole.vs[half].astype(case.values.dtype)
   )
-  where = (
-    f', expected as in an unroll of which these are the first {half} steps'
-  )
-  return interface.both(
-    adapters.call(subject, first),
-    tuple(x if x is None else x[:half] for x in whole[:2]),
-    where,
-    inputs=first,
-  )
+  alone = adapters.call(subject, first)
+  where = f' of the first {half} steps alone, expected as in this unroll'
+  expected = tuple(x if x is None else x[:half] for x in whole[:2])
+  return interface.both(alone, expected, where)
 
 
 def translation(subject: adapters.Subject, case: cases.Case) -> Comparisons:
