@@ -67,6 +67,17 @@ def test_the_contraction_factor_is_reached_and_never_exceeded():
   assert eta < convergence.bound(mdp, 2.0) + 1e-5
 
 
+def test_the_solved_fixed_point_is_the_limit_of_iterations():
+  for name, row in corrections.CORRECTIONS.items():
+    apply = tabular_mdp.operator(tabular_mdp.make_mdp(3), row)
+    np.testing.assert_allclose(
+      tabular_mdp.solve(apply),
+      tabular_mdp.fixed_point(apply),
+      atol=1e-5,
+      err_msg=name,
+    )
+
+
 def test_longer_traces_contract_faster_and_have_noisier_targets():
   mdp = tabular_mdp.make_mdp(0)
   c_bars = 0.0, 0.5, 1.0

@@ -70,9 +70,8 @@ def contraction(apply: Operator) -> float:
   The operator is affine, V -> A V + b. eta is the maximum norm of A: one
   iteration brings any two value functions closer by this factor at least.
   """
-  zero = apply(np.zeros(tabular_mdp.STATES))
-  columns = [apply(unit) - zero for unit in np.eye(tabular_mdp.STATES)]
-  return float(np.max(np.sum(np.abs(columns), axis=0)))
+  matrix, _ = tabular_mdp.affine_form(apply)
+  return float(np.max(np.sum(np.abs(matrix), axis=1)))
 
 
 def bound(mdp: tabular_mdp.TabularMDP, rho_bar: float | None) -> float:
@@ -95,6 +94,7 @@ def target_deviation(
   thresholds = dict(clip_rho_threshold=rho_bar, clip_c_threshold=c_bar)
   targets = tabular_mdp.path_targets(mdp, _VTRACE, **thresholds)
   values = tabular_mdp.value_of(mdp, clipped_policy(mdp, rho_bar))
-  errors = targets(values) - values[tabular_mdp.paths(mdp)[0][0]]
-  variances = tabular_mdp.expectation(mdp, np.square(errors))
+  paths = tabular_mdp.paths(mdp)
+  errors = targets(values) - values[paths.states[0]]
+  variances = tabular_mdp.expectation(paths, np.square(errors))
   return float(np.sqrt(np.mean(variances)))

@@ -28,7 +28,7 @@ def bias(
 
   The true gradient is the on-policy one with the value function of pi.
   """
-  values = tabular_mdp.fixed_point(tabular_mdp.operator(mdp, correction))
+  values = tabular_mdp.solve(tabular_mdp.operator(mdp, correction))
   true_values = tabular_mdp.value_of(mdp, mdp.pi)
   weights = correction.pg_weights(np.log(mdp.pi / mdp.mu), np.log(mdp.pi))
   if correction.clips_pg:

@@ -30,6 +30,14 @@ class TabularMDP(NamedTuple):
   pi: np.ndarray  # Target policy.
 
 
+class Paths(NamedTuple):
+  """All P action paths of n = `STEPS` steps from all states."""
+
+  states: np.ndarray  # [n+1, P]
+  actions: np.ndarray  # [n, P]
+  probability: np.ndarray  # [P], under mu.
+
+
 def make_mdp(seed: int) -> TabularMDP:
   """Makes a random MDP with random policies."""
   rng = np.random.default_rng(seed)
@@ -42,12 +50,8 @@ def make_mdp(seed: int) -> TabularMDP:
   )
 
 
-def paths(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Enumerates all P action paths of n = `STEPS` steps from all states.
-
-  Returns:
-    States `[n+1, P]`, actions `[n, P]` and probabilities under mu `[P]`.
-  """
+def paths(mdp: TabularMDP) -> Paths:
+  """Enumerates all action paths."""
   starts, *actions = np.array(
     list(itertools.product(range(STATES), *[range(ACTIONS)] * STEPS))
   ).T
@@ -55,7 +59,7 @@ def paths(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   for a in actions:
     probability = probability * mdp.mu[states[-1], a]
     states.append(mdp.next_state[states[-1], a])
-  return np.array(states), np.array(actions), probability
+  return Paths(np.array(states), np.array(actions), probability)
 
 
 def operator(
@@ -73,8 +77,9 @@ def operator(
   Returns:
     A function from values `[states]` to values `[states]`.
   """
+  all_paths = paths(mdp)
   targets = path_targets(mdp, correction, **settings)
-  return lambda v: expectation(mdp, targets(v))
+  return lambda v: expectation(all_paths, targets(v))
 
 
 def path_targets(
@@ -103,19 +108,17 @@ def path_targets(
   return apply
 
 
-def expectation(mdp: TabularMDP, xs: np.ndarray) -> np.ndarray:
-  """Returns the expectation of a quantity of paths under mu, by first state.
+def expectation(all_paths: Paths, xs: np.ndarray) -> np.ndarray:
+  """Returns the expectation under mu of a quantity of paths, by first state.
 
   Args:
-    mdp: the MDP.
-    xs: the quantity, of every path of `paths`, `[P]`.
+    all_paths: all paths of an MDP.
+    xs: the quantity, `[P]`.
 
   Returns:
     `[states]`.
   """
-  states, _, probability = paths(mdp)
-  weighted = probability * xs
-  return np.array([np.sum(weighted[states[0] == x]) for x in range(STATES)])
+  return np.bincount(all_paths.states[0], all_paths.probability * xs, STATES)
 
 
 def fixed_point(
@@ -131,6 +134,24 @@ def fixed_point(
     if np.max(np.abs(v - before)) < 1e-7:
       break
   return v
+
+
+def affine_form(
+  apply: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns A `[states, states]` and b `[states]` of an operator V -> A V + b.
+
+  The operators of all corrections have this form.
+  """
+  offset = apply(np.zeros(STATES))
+  columns = [apply(unit) - offset for unit in np.eye(STATES)]
+  return np.stack(columns, axis=1), offset
+
+
+def solve(apply: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+  """Computes the fixed point (I - A)^-1 b of an operator, not iteratively."""
+  matrix, offset = affine_form(apply)
+  return np.linalg.solve(np.eye(STATES) - matrix, offset)
 
 
 @functools.partial(jax.jit, static_argnames=('correction', 'settings'))

@@ -175,7 +175,7 @@ unrolls.per_step({'targets $v_s$': targets, 'weighted advantages': gradients})
 # \frac{\min\big(\bar\rho\,\mu(a \mid x),\ \pi(a \mid x)\big)}
 # {\sum_b \min\big(\bar\rho\,\mu(b \mid x),\ \pi(b \mid x)\big)}$$
 #
-# Left: the limit of the iterations lies on $V^{\pi_{\bar\rho}}$, between
+# Left: the limit of the iterations lies on $V^{\pi_{\bar\rho}}$, here between
 # $V^\mu$ and $V^\pi$. Right: the way to it, with the bound of theorem 1, $\eta
 # \le 1 - (1 - \gamma) \min_x E_\mu[\rho]$.
 
