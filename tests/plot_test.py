@@ -92,6 +92,15 @@ def test_seeds_that_end_apart_are_shown_as_far_as_each_goes(tmp_path):
     assert 'as far as each goes' in page.legends[0].get_title().get_text()
 
 
+def test_a_page_can_have_the_panels_of_some_columns(tmp_path):
+  columns = returns([10, 20], [1, 2]) | {'kl': [3, 4], 'entropy': [5, 6]}
+  record(tmp_path / 'a', columns)
+  groups = read_groups(tmp_path)
+  page = diagnostics_page.page(groups, ['entropy', 'kl', 'grad_norm'])
+  assert titles(page) == [title_of('kl'), title_of('entropy')]
+  assert title_of('mean_return') in titles(diagnostics_page.page(groups))
+
+
 def test_seeds_of_one_length_need_no_note(tmp_path):
   record(tmp_path / 'a', returns([0, 8], [1.0, 3.0]), seed=0)
   record(tmp_path / 'b', returns([0, 8], [3.0, 9.0]), seed=1)

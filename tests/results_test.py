@@ -44,6 +44,48 @@ def test_pong_is_solved_within_40_minutes_and_stays_solved():
   assert float(rows[-1]['mean_return']) >= 19.5
 
 
+CATCH_LAG = {
+  (correction, seed): read_run(f'catch_lag/{correction}_seed{seed}')
+  for correction in ('vtrace', 'none')
+  for seed in range(5)
+}
+
+
+def test_the_runs_with_lag_differ_in_correction_and_seed_alone():
+  for (correction, seed), (config, rows) in CATCH_LAG.items():
+    assert config == dataclasses.replace(
+      CATCH_LAG['vtrace', 0][0],
+      correction=correction,
+      seed=seed,
+      logdir=f'runs/catch_lag/{correction}_seed{seed}',
+    )
+    assert int(rows[-1]['num_frames']) >= config.num_frames
+    assert float(rows[-1]['policy_lag']) == config.lag == 64
+
+
+def test_at_a_lag_of_64_vtrace_learns_and_no_correction_forgets():
+  for (correction, _), (_, rows) in CATCH_LAG.items():
+    returns = [float(row['mean_return']) for row in rows]
+    if correction == 'vtrace':
+      assert 0.80 <= returns[-1] <= 0.91
+    else:
+      assert -0.68 <= returns[-1] <= 0.24
+      assert 0.11 <= max(returns) <= 0.46
+      best = int(rows[returns.index(max(returns))]['num_frames'])
+      assert 50_000 <= best <= 70_000
+
+
+def test_the_effective_sample_size_warns_before_the_return_falls():
+  for (correction, _), (_, rows) in CATCH_LAG.items():
+    returns = [float(row['mean_return']) for row in rows]
+    sizes = [float(row['effective_sample_size']) for row in rows]
+    warnings = [i for i, size in enumerate(sizes) if size < 0.7]
+    if correction == 'vtrace':
+      assert not warnings
+    else:
+      assert warnings[0] < returns.index(max(returns))
+
+
 def read_soak(name):
   return json.loads((RESULTS / name / 'soak.json').read_text())
 

@@ -25,20 +25,32 @@ _MAX_COLUMNS = 4
 Axes = axes_lib.Axes
 
 
-def page(groups: Sequence[groups_lib.Group]) -> figure.Figure:
-  """Draws every panel of `PANELS` for which at least one run has values."""
+def page(
+  groups: Sequence[groups_lib.Group], columns: Sequence[str] | None = None
+) -> figure.Figure:
+  """Draws every panel of `PANELS` for which at least one run has values.
+
+  Args:
+    groups: the runs.
+    columns: the columns of metrics.csv whose panels are drawn. None: all.
+  """
   runs = [run for group in groups for run in group.runs]
-  panels = [p for p in PANELS if any(run.has(p.column) for run in runs)]
-  columns = min(_MAX_COLUMNS, max(1, int(np.ceil(len(panels) ** 0.5))))
-  num_rows = max(1, -(-len(panels) // columns))
+  panels = [
+    panel
+    for panel in PANELS
+    if (columns is None or panel.column in columns)
+    and any(run.has(panel.column) for run in runs)
+  ]
+  width = min(_MAX_COLUMNS, max(1, int(np.ceil(len(panels) ** 0.5))))
+  num_rows = max(1, -(-len(panels) // width))
   fig = figure.Figure(
-    figsize=(3.4 * columns, 2.2 * num_rows), layout='constrained'
+    figsize=(3.4 * width, 2.2 * num_rows), layout='constrained'
   )
-  grid = fig.add_gridspec(num_rows, columns)
+  grid = fig.add_gridspec(num_rows, width)
   for i, panel in enumerate(panels):
-    axes = fig.add_subplot(grid[i // columns, i % columns])
+    axes = fig.add_subplot(grid[i // width, i % width])
     _draw(axes, panel, groups)
-    if i + columns >= len(panels) and not panel.xlabel:
+    if i + width >= len(panels) and not panel.xlabel:
       axes.set_xlabel('environment frames', fontsize='small')
   if panels:
     note = groups_lib.uneven_note(groups)
