@@ -190,12 +190,13 @@ theory_figures.thresholds(mdp, rho_bar=1.0, c_bar=1.0, lambda_=1.0)
 # figures after them show the same.)
 
 # %%
+settings = dict(step=0.25, continuous_update=False)
 ipywidgets.interactive(
   theory_figures.thresholds,
   mdp=ipywidgets.fixed(mdp),
-  rho_bar=ipywidgets.FloatLogSlider(1.0, min=-1, max=1, step=0.25),
-  c_bar=ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.25),
-  lambda_=ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, step=0.25),
+  rho_bar=ipywidgets.FloatLogSlider(1.0, min=-1.0, max=1.0, **settings),
+  c_bar=ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, **settings),
+  lambda_=ipywidgets.FloatSlider(1.0, min=0.0, max=1.0, **settings),
 )
 
 # %% [markdown]
