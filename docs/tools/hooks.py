@@ -7,7 +7,7 @@ setup.py gives.
 """
 
 import ast
-from collections.abc import Iterator
+import itertools
 import pathlib
 import posixpath
 import re
@@ -21,12 +21,17 @@ _PAGES = ('WORKSPACE.md', 'results/README.md', 'results/ablation/ablation.md')
 _PICTURES = 'results/**/*.png'
 # Page of the API reference -> the modules on it.
 _REFERENCE = {
-  'vtrace': ('vtrace/*.py', 'vtrace/conformance/__init__.py'),
+  'vtrace': (
+    'vtrace/targets.py',
+    'vtrace/corrections.py',
+    'vtrace/losses.py',
+    'vtrace/*.py',
+    'vtrace/conformance/__init__.py',
+  ),
   'agents': ('agents/*.py',),
   'networks': ('agents/networks/*.py',),
   'envs': ('envs/*.py',),
   'experiments': (
-    'experiments/__init__.py',
     'experiments/config.py',
     'experiments/train.py',
     'experiments/check.py',
@@ -88,16 +93,15 @@ def repository() -> str:
 
 def _reference(name: str) -> str:
   """Returns the Markdown of a page of the API reference."""
-  modules = ''.join(f'::: {module}\n\n' for module in _modules(name))
+  names = (module.removesuffix('.__init__') for module in _modules(name))
+  modules = ''.join(f'::: {module}\n\n' for module in names if '.' in module)
   return f'# {name}\n\n{modules}'
 
 
-def _modules(name: str) -> Iterator[str]:
-  """Yields the dotted names of the modules on a page of the API reference."""
-  for pattern in _REFERENCE[name]:
-    for path in sorted(ROOT.glob(pattern)):
-      parts = path.relative_to(ROOT).with_suffix('').parts
-      if path.stem != '__init__':
-        yield '.'.join(parts)
-      elif '*' not in pattern:
-        yield '.'.join(parts[:-1])
+def _modules(name: str) -> dict[str, None]:
+  """Returns the modules on a page of the API reference, in order."""
+  paths = (sorted(ROOT.glob(pattern)) for pattern in _REFERENCE[name])
+  return dict.fromkeys(
+    '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    for path in itertools.chain(*paths)
+  )
