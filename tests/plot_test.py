@@ -7,12 +7,15 @@ import subprocess
 import sys
 import warnings
 
+import matplotlib
 from matplotlib import colors
 from matplotlib import figure
+from matplotlib import pyplot
 import numpy as np
 import pytest
 
 from experiments import config as config_lib
+from experiments import plot
 from experiments.plotting import diagnostics_page
 from experiments.plotting import groups as groups_lib
 from experiments.plotting import pages
@@ -277,3 +280,25 @@ def test_an_unwritable_output_folder_raises_config_error(tmp_path):
   logdir = record(tmp_path / 'run', returns([1], [1.0]))
   with pytest.raises(config_lib.ConfigError, match='--out='):
     pages.draw([logdir], logdir / 'config.json' / 'out')
+
+
+def test_a_program_gets_figures_of_one_run_and_of_several(tmp_path):
+  one = record(tmp_path / 'a', returns([0, 10], [0.0, 4.0]), seed=0)
+  record(tmp_path / 'b', returns([0, 10], [2.0, 8.0]), seed=1)
+  (axes,) = plot.learning_curve(one).axes
+  np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [0, 4])
+  (axes,) = plot.learning_curve(str(tmp_path)).axes
+  np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [1, 6])
+  assert titles(plot.diagnostics(one, tmp_path / 'b')) == ['mean return']
+  with pytest.raises(config_lib.ConfigError, match='no folder'):
+    plot.learning_curve(tmp_path / 'c')
+
+
+def test_figures_show_themselves_and_leave_pyplot_alone(tmp_path):
+  run = record(tmp_path / 'a', returns([0, 10], [0.0, 4.0]))
+  settings = dict(matplotlib.rcParams)
+  for draw in (plot.learning_curve, plot.diagnostics):
+    fig = draw(run)
+    assert fig._repr_png_().startswith(b'\x89PNG')
+  assert not pyplot.get_fignums()
+  assert dict(matplotlib.rcParams) == settings

@@ -43,7 +43,7 @@ def page(
   ]
   width = min(_MAX_COLUMNS, max(1, int(np.ceil(len(panels) ** 0.5))))
   num_rows = max(1, -(-len(panels) // width))
-  fig = figure.Figure(
+  fig = style.Figure(
     figsize=(3.4 * width, 2.2 * num_rows), layout='constrained'
   )
   grid = fig.add_gridspec(num_rows, width)

@@ -105,7 +105,7 @@ def _save(fig: figure.Figure, png: pathlib.Path) -> None:
 
 
 def _returns_axes() -> tuple[figure.Figure, axes_lib.Axes]:
-  fig = figure.Figure(figsize=(8, 4.2), layout='constrained')
+  fig = style.Figure(figsize=(8, 4.2), layout='constrained')
   axes = fig.add_subplot()
   style.set_style(axes)
   style.set_frames_axis(axes, 10)

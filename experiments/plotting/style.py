@@ -1,6 +1,7 @@
 """Curves over environment frames: statistics over seeds, and plot style."""
 
 from collections.abc import Sequence
+import io
 import textwrap
 from typing import Any
 from typing import NamedTuple
@@ -19,6 +20,19 @@ DPI = 120
 # Approximate sizes in a legend, used to wrap labels and choose its columns.
 _LETTER_WIDTH = 0.085  # Inches.
 _HANDLE_LETTERS = 8  # Width of the colour sample, in letters.
+
+
+class Figure(figure.Figure):
+  """A figure outside pyplot, which a notebook shows as an image.
+
+  Pyplot would keep it alive, and its state is the user's.
+  """
+
+  def _repr_png_(self) -> bytes:
+    """Returns the image for IPython."""
+    png = io.BytesIO()
+    self.savefig(png, format='png', dpi=DPI)
+    return png.getvalue()
 
 
 class Band(NamedTuple):

@@ -19,7 +19,7 @@ def terms(matrices: Mapping[str, np.ndarray]) -> figure.Figure:
   Args:
     matrices: by title, `[T, T]`: row s, column t is what step t adds to v_s.
   """
-  fig = figure.Figure(
+  fig = style.Figure(
     figsize=(_PANEL * len(matrices) + 0.6, _PANEL), layout='constrained'
   )
   panels = fig.subplots(1, len(matrices), squeeze=False)[0]
@@ -50,7 +50,7 @@ def per_step(
     quantities: by title of the panel, then by label of the bars, `[T]`. The
       panels have the same labels.
   """
-  fig = figure.Figure(figsize=(8.0, 3.2), layout='constrained')
+  fig = style.Figure(figsize=(8.0, 3.2), layout='constrained')
   panels = fig.subplots(1, len(quantities), squeeze=False)[0]
   for axes, (title, rows) in zip(panels, quantities.items()):
     width = 0.8 / len(rows)
