@@ -8,8 +8,10 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import functools
 import pathlib
+import signal
 import sys
 import time
 import traceback
@@ -30,6 +32,7 @@ from experiments.plotting import pages
 from experiments.records import config_json
 from experiments.records import metrics as metrics_lib
 from experiments.records import metrics_csv
+from experiments.records import result as result_lib
 from experiments.records import run_logger
 from experiments.records import weights_and_biases
 from experiments.training import builders
@@ -53,10 +56,15 @@ def train(
   make_optimizer: parts_lib.MakeOptimizer | None = None,
   make_loss: parts_lib.MakeLoss | None = None,
   writers: Sequence[run_logger.Writer] = (),
-) -> metrics_lib.Summary:
+) -> result_lib.Result:
   """Runs or resumes a training run and records it in its log directory.
 
   A factory replaces the part that `config` names, and its name is recorded.
+
+  Ctrl-C, which is 'interrupt' in a notebook, ends the run as if it were over: a
+  checkpoint is written, and the result so far is returned, as `interrupted`. A
+  second Ctrl-C raises a KeyboardInterrupt at once. The same log directory
+  resumes the run.
 
   Args:
     config: of the run.
@@ -69,8 +77,7 @@ def train(
   Raises:
     ConfigError: if the configuration is invalid, before anything is written; or
       after the first update, if a resumed metrics.csv has other columns.
-    Stopped: after SIGINT, SIGTERM, SIGHUP or SIGUSR1, once a checkpoint is
-      written.
+    Stopped: after SIGTERM, SIGHUP or SIGUSR1, once a checkpoint is written.
     NonFiniteError: after an update whose result is not finite.
     RuntimeError: if an actor failed.
     Timeout: if an actor or the learner waited too long: see `timeout_seconds`.
@@ -78,7 +85,21 @@ def train(
       checkpoints are damaged.
   """
   parts = parts_lib.Parts(make_env, make_agent, make_optimizer, make_loss)
-  config = parts_lib.record(config, parts)
+  try:
+    return _train(parts_lib.record(config, parts), parts, writers)
+  except signals.Stopped as stopped:
+    if stopped.signum != signal.SIGINT:
+      raise
+    messages.say(config, messages.interrupted(stopped.result.logdir))
+    return dataclasses.replace(stopped.result, interrupted=True)
+
+
+def _train(
+  config: config_lib.Config,
+  parts: parts_lib.Parts = parts_lib.AS_CONFIGURED,
+  writers: Sequence[run_logger.Writer] = (),
+) -> result_lib.Result:
+  """Does what `train` does, but raises `Stopped` after Ctrl-C, too."""
   validation.validate(config, jax.local_device_count())
   validation.warn(config)
   weights_and_biases.check(config)
@@ -97,8 +118,9 @@ def train(
       summary = metrics_lib.summary(setup.run.statistics)
     else:
       summary = _learn(setup, logdir, stop, until_learning, writers)
+    stop.result = result_lib.make(summary, logdir)
   messages.say(config, messages.end(config, summary, logdir))
-  return summary
+  return stop.result
 
 
 @contextlib.contextmanager
@@ -238,7 +260,7 @@ def _debug_nans(on: bool) -> contextlib.AbstractContextManager[None]:
 def main() -> None:
   """Trains as specified by the flags; prints one line if the run fails."""
   try:
-    train(cli.config_from_flags())
+    _train(cli.config_from_flags())
   except KeyboardInterrupt:
     _fail(
       'Interrupted: updates since the last checkpoint may be lost.', status=130

@@ -183,7 +183,7 @@ def test_a_timeout_exits_with_status_1_and_names_its_flag(monkeypatch, capsys):
   def time_out(config):
     raise waiting.Timeout('Actor 0 waited.')
 
-  monkeypatch.setattr(train, 'train', time_out)
+  monkeypatch.setattr(train, '_train', time_out)
   monkeypatch.setattr(cli, 'config_from_flags', lambda: None)
   with pytest.raises(SystemExit) as info:
     train.main()

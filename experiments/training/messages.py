@@ -64,6 +64,14 @@ def out_of_time(config: config_lib.Config, logdir: pathlib.Path) -> str:
   )
 
 
+def interrupted(logdir: pathlib.Path) -> str:
+  """Returns that Ctrl-C has ended the run, and how a program resumes it."""
+  return (
+    'Interrupted: a checkpoint is written. To resume, train again with '
+    f'logdir={str(logdir)!r}.'
+  )
+
+
 def end(
   config: config_lib.Config, summary: metrics_lib.Summary, logdir: pathlib.Path
 ) -> str:

@@ -7,6 +7,7 @@ import pathlib
 import shlex
 import signal
 import threading
+from typing import Any
 
 # Ctrl-C, the default of `kill`, a closed terminal, and what schedulers of
 # clusters send before they take a machine away.
@@ -16,13 +17,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 class Stopped(Exception):  # noqa: N818
   """The run stopped after a signal; the message says how to resume it."""
 
-  def __init__(self, signum: int, logdir: pathlib.Path):
+  def __init__(self, signum: int, logdir: pathlib.Path, result: Any = None):
+    """Initializes the exception.
+
+    Args:
+      signum: the signal.
+      logdir: the log directory of the run, for the message.
+      result: of the run so far.
+    """
     super().__init__(
       f'Stopped by {signal.Signals(signum).name}: a checkpoint is written. To '
       'resume, run: python -m experiments.train '
       f'--logdir={shlex.quote(str(logdir))}'
     )
     self.signum = signum
+    self.result = result
 
 
 class Stop:
@@ -30,6 +39,7 @@ class Stop:
 
   def __init__(self):
     self.signum: int | None = None  # Of the first signal that was received.
+    self.result: Any = None  # Of the run so far, for `Stopped`.
     self._action: Callable[[], None] = lambda: None
 
   def calls(self, action: Callable[[], None]) -> None:
@@ -89,4 +99,4 @@ def on_signal(logdir: pathlib.Path) -> Iterator[Stop]:
   finally:
     restore()
   if stop.signum is not None:
-    raise Stopped(stop.signum, logdir)
+    raise Stopped(stop.signum, logdir, stop.result)
