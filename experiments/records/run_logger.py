@@ -1,4 +1,4 @@
-"""The logger of a run: makes its rows for a list of writers; a progress bar."""
+"""The logger of a run: makes its rows for a list of writers."""
 
 from collections.abc import Sequence
 import contextlib
@@ -8,12 +8,12 @@ from typing import Any
 from typing import Protocol
 
 import jax
-import tqdm
 
 from agents import learner
 from experiments import config as config_lib
 from experiments.records import metrics as metrics_lib
 from experiments.records import metrics_csv
+from experiments.records import progress_bar
 from experiments.records import tensorboard
 from experiments.records import weights_and_biases
 
@@ -66,7 +66,7 @@ class RunLogger:
     self._writers: list[Writer] = [self._csv, events, *writers]
     if config.wandb_project:
       self._writers.append(weights_and_biases.Writer(config, logdir))
-    self._bar = tqdm.tqdm(
+    self._bar = progress_bar.ProgressBar(
       total=config.num_frames,
       initial=min(state.num_frames, config.num_frames),
       unit=' frames',
@@ -90,7 +90,7 @@ class RunLogger:
       self._check_same_metrics(progress)
       self._csv.set_columns(self._row(alone))
     state = self._add(self.state, progress)
-    self._advance(state.num_frames)
+    self._bar.move_to(state.num_frames)
     if state.num_updates % self._config.log_updates == 0:
       self._write(state)
       state = metrics_lib.next_interval(state)
@@ -135,14 +135,10 @@ class RunLogger:
     cells = {k: metrics_csv.cell(row[k]) for k in metrics_csv.order(row)}
     for writer in self._writers:
       writer.write(cells)
-    self._bar.set_postfix_str(
+    self._bar.set_text(
       f'fps {row["frames_per_second"]:,.0f}, return {row["mean_return"]:.2f}, '
-      f'lag {row["policy_lag"]:.1f}',
-      refresh=False,
+      f'lag {row["policy_lag"]:.1f}'
     )
-
-  def _advance(self, num_frames: int) -> None:
-    self._bar.update(min(num_frames, self._bar.total) - self._bar.n)
 
 
 def _leaf_names(tree: Any) -> list[str]:
