@@ -36,7 +36,7 @@ def record(path, *frames):
   ),
 )
 def test_images_become_bytes_of_three_colours(image, expected):
-  converted = video._rgb(image)
+  converted = video.rgb(image)
   assert converted.dtype == np.uint8 and converted.flags.c_contiguous
   np.testing.assert_array_equal(converted, expected)
 
@@ -57,7 +57,7 @@ def test_images_become_bytes_of_three_colours(image, expected):
 )
 def test_other_images_are_rejected(image, message):
   with pytest.raises(config_lib.ConfigError, match=message):
-    video._rgb(image)
+    video.rgb(image)
 
 
 def big(image):

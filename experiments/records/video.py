@@ -37,7 +37,7 @@ def recording(
 
   Args:
     path: the video file, .gif or .mp4; written only if the body does not raise.
-    render: returns the current image of environment 0, as `_rgb` takes it.
+    render: returns the current image of environment 0, as `rgb` takes it.
     num_episodes: the number of episodes to record.
 
   Yields:
@@ -64,7 +64,7 @@ def recording(
     def watch(timestep: dm_env.TimeStep) -> bool:
       nonlocal left, shape
       if left:
-        image = _rgb(render())
+        image = rgb(render())
         shape = shape or image.shape
         if image.shape != shape:
           raise config_lib.ConfigError(
@@ -78,7 +78,7 @@ def recording(
     yield watch
 
 
-def _rgb(image: Any) -> np.ndarray:
+def rgb(image: Any) -> np.ndarray:
   """Converts an image to uint8 `[H, W, 3]`.
 
   Args:
