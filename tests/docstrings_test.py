@@ -33,7 +33,7 @@ VERBS = frozenset(
   Removes Replaces Replicates Resets Restores Resumes Returns Runs Samples
   Scales Sends Sets Shifts Splits Spreads Stacks Starts Steps Stops Stores
   Summarizes Sums Takes Trains Truncates Turns Unmasks Unpacks Validates Waits
-  Works Wraps Writes Yields
+  Walks Works Wraps Writes Yields
   """.split()  # noqa: SIM905
 )
 
