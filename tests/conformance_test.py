@@ -110,6 +110,26 @@ def test_a_narrow_fault_fails_only_the_properties_that_name_it(
   assert failing(vtrace_mutants.MUTANTS[mutant]) == expected
 
 
+def small(gamma):
+  return np.maximum(gamma, np.float32(1e-12))
+
+
+@pytest.mark.parametrize(
+  'places',
+  (
+    dict(
+      td_error=lambda rho, reward, gamma, v, next_v: vtrace_mutants.td_error(
+        rho, reward, small(gamma), v, next_v
+      )
+    ),
+    dict(trace_factor=lambda c, gamma, lambda_: c * small(gamma) * lambda_),
+  ),
+  ids=('next value', 'trace'),
+)
+def test_a_leak_from_the_next_episode_is_found_however_small(places):
+  assert failing(vtrace_mutants.variant(**places)) == {'termination'}
+
+
 # The defects that were reported of four libraries.
 @pytest.mark.parametrize(
   'mutant,expected',
@@ -157,6 +177,15 @@ def test_a_counter_example_names_the_threshold_that_matters():
   )
   first_line = report.results[0].counter_example.splitlines()[0]
   assert 'T=1, B=1, clip_rho_threshold=3, the others 1' in first_line
+
+
+def test_a_counter_example_shows_the_call_that_differs():
+  name = 'two episodes'
+  report = conformance.check(vtrace_mutants.MUTANTS[name], properties=[name])
+  lines = report.results[0].counter_example.splitlines()
+  # The random input has no termination; the property puts one into step 0.
+  (discounts,) = (line.split()[1:] for line in lines if 'discounts' in line)
+  assert discounts == ['0', '1']
 
 
 def test_double_loop_agrees_with_a_calculation_by_hand():
@@ -362,7 +391,21 @@ def test_an_exception_is_an_error_and_the_report_lists_it_once():
   assert not report.passed
   assert set(statuses(report).values()) == {'error', 'not applicable'}
   assert str(report).count('unexpected keyword') == 1
-  assert 'without' in str(report)
+  assert 'Declare an argument that the function lacks' in str(report)
+
+
+def test_a_wrong_shape_is_named():
+  report = conformance.check(vtrace_mutants.MUTANTS['shapes'])
+  assert statuses(report)['shapes'] == 'fail'
+  assert statuses(report)['targets'] == 'error'
+  assert 'vs has the shape [7, 3], and the rewards [8, 3]' in str(report)
+
+
+def test_exact_properties_allow_no_difference():
+  name = 'zero weights'
+  report = conformance.check(vtrace_mutants.MUTANTS[name], properties=[name])
+  assert report.results[0].tolerance == 0.0
+  assert 'Largest difference: 2.06e-09' in report.results[0].counter_example
 
 
 def test_the_tolerance_is_relative_to_the_largest_magnitude():
@@ -507,6 +550,18 @@ def test_the_command_checks_gradients_of_jax_functions(capsys):
   assert '1 pass, 1 fail' in out and 'gradient in values' in out
 
 
+def of_python_numbers(*inputs, lambda_, **keywords):
+  if lambda_ < 1:  # A tracer has no truth value.
+    keywords['clip_c_threshold'] *= lambda_
+  return vtrace.from_importance_weights(*inputs, **keywords)
+
+
+def test_the_command_passes_settings_to_jax_as_python_numbers(capsys):
+  chosen = '--properties=targets'
+  assert command.main([f'{__name__}:of_python_numbers', '--jax', chosen]) == 0
+  assert '1 pass' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
   'arguments',
   (
@@ -515,7 +570,7 @@ def test_the_command_checks_gradients_of_jax_functions(capsys):
     ['tests.vtrace_mutants:no_such_function'],
     ['tests.vtrace_mutants:MUTANTS'],
     ['tests.vtrace_mutants:numpy_vtrace', '--without=lambda'],
-    ['tests.vtrace_mutants:numpy_vtrace', '--dtype=int32'],
+    ['tests.vtrace_mutants:numpy_vtrace', '--dtype=complex64'],
     ['tests.vtrace_mutants:numpy_vtrace', '--ranks=a'],
   ),
   ids=str,
