@@ -110,6 +110,26 @@ def test_a_narrow_fault_fails_only_the_properties_that_name_it(
   assert failing(vtrace_mutants.MUTANTS[mutant]) == expected
 
 
+@pytest.mark.parametrize(
+  'mutant,words',
+  (
+    (vtrace_mutants.MUTANTS['alignment'], 'as before step 0 was changed'),
+    (
+      vtrace_mutants.on_inputs(
+        lambda log_rhos, **_: {
+          'log_rhos': np.concatenate([log_rhos[1:], 0 * log_rhos[:1]])
+        }
+      ),
+      'as with another reward in step 0, of weight 0',
+    ),
+  ),
+  ids=('late rewards', 'early weights'),
+)
+def test_rewards_and_weights_of_other_steps_are_found(mutant, words):
+  report = conformance.check(mutant, properties=['alignment'])
+  assert words in report.results[0].counter_example
+
+
 def small(gamma):
   return np.maximum(gamma, np.float32(1e-12))
 
@@ -289,6 +309,15 @@ def test_functions_of_one_rank_are_called_with_it(rank):
   assert report.passed and seen == {(rank, rank - 1)}
   expected = 'not applicable' if rank == 1 else 'pass'
   assert statuses(report)['batch'] == expected
+
+
+def test_shapes_are_checked_for_every_rank():
+  def fn(*inputs, **keywords):
+    vs, advantages = numpy_vtrace(*inputs, **keywords)
+    return (vs + 1 if vs.ndim == 3 else vs), advantages
+
+  assert conformance.check(fn, ranks=(1, 2)).passed
+  assert failing(fn, ranks=(1, 2, 3)) == {'shapes'}
 
 
 def test_arrays_are_converted_by_the_adapters():
