@@ -15,6 +15,7 @@ FOLDERS = (
   'envs',
   'experiments',
   'benchmarks',
+  'docs',
   'examples',
   'notebooks',
   'tests',

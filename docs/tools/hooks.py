@@ -6,7 +6,6 @@ site; links to all other files lead to the repository, at the address that
 setup.py gives.
 """
 
-import ast
 import itertools
 import pathlib
 import posixpath
@@ -14,6 +13,8 @@ import re
 from typing import Any
 
 from mkdocs.structure import files as files_lib
+
+from notebooks import compiling
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # Files outside docs/ that the site contains, at the same paths.
@@ -82,13 +83,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 def repository() -> str:
   """Returns the address of the repository, which stands in setup.py alone."""
-  tree = ast.parse((ROOT / 'setup.py').read_text())
-  (url,) = (
-    node.value.value
-    for node in ast.walk(tree)
-    if isinstance(node, ast.keyword) and node.arg == 'url'
-  )
-  return url
+  return compiling.project_url((ROOT / 'setup.py').read_text())
 
 
 def _reference(name: str) -> str:
