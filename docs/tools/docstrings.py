@@ -34,7 +34,7 @@ class Extension(griffe.Extension):
 
 
 def with_equations(docstring: str) -> str:
-  """Indents paragraphs that are equations by two more spaces."""
+  """Moves paragraphs that are equations to the right by two spaces."""
   paragraphs, in_section = [], False
   for paragraph in docstring.split('\n\n'):
     is_indented = all(line.startswith('  ') for line in paragraph.splitlines())

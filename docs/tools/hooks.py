@@ -66,7 +66,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-  """Rewrites the relative links of a page for the site."""
+  """Replaces the relative links of a page by those of the site."""
   del config
   uri = page.file.src_uri
   source = posixpath.dirname(uri if uri in _PAGES else f'docs/{uri}')
