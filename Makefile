@@ -40,7 +40,7 @@ notebooks: $(VENV)/.tested-with
 	$(BIN)/python -m notebooks.build $(ARGS)
 
 docs: $(VENV)/.tested-with
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo The pages are in site/index.html
 
 lock:
