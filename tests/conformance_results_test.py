@@ -67,6 +67,23 @@ def test_the_versions_are_those_that_the_adapter_pins(name):
   )
 
 
+@pytest.mark.parametrize('name', LIBRARIES)
+def test_the_summary_of_the_results_counts_every_property(name):
+  library = LIBRARIES[name]
+  package = library['package']
+  statuses = [x['status'] for x in library['results'].values()]
+  counts = (
+    statuses.count('pass'),
+    len(table.failing(library)),
+    statuses.count('not applicable'),
+  )
+  assert sum(counts) == len(RECORD['sentences'])
+  row = ' | '.join(map(str, counts))
+  title = f'{package} {library["versions"][package]}'
+  page = (RESULTS.parent / 'README.md').read_text()
+  assert f'| {title} | `{library["function"]}` | {row} |' in page
+
+
 def test_rlax_still_has_the_committed_statuses():
   in_process = types.SimpleNamespace(
     description=server.describe(rlax_adapter),
