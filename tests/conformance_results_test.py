@@ -6,12 +6,15 @@ rlax alone is installed with the tests; its function is checked again.
 import json
 import pathlib
 import re
+import sys
 import types
 
+import numpy as np
 import pytest
 
 from benchmarks.conformance import checking
 from benchmarks.conformance import environments
+from benchmarks.conformance import remote as remote_lib
 from benchmarks.conformance import server
 from benchmarks.conformance import table
 from benchmarks.conformance.adapters import rlax as rlax_adapter
@@ -95,3 +98,25 @@ def test_rlax_still_has_the_committed_statuses():
   for name in CHECKED_AGAIN:
     assert results[name]['status'] == committed[name]['status'], name
   assert set(table.failing(LIBRARIES['rlax'])) <= set(CHECKED_AGAIN)
+
+
+@pytest.mark.slow
+def test_a_function_in_another_process_gives_the_same_and_tells_its_errors():
+  rng = np.random.default_rng(0)
+  arrays = [rng.normal(size=(4, 2)).astype(np.float32) for _ in range(4)]
+  arrays.append(arrays[0][0] + 1)
+  keywords = {
+    'clip_rho_threshold': 0.8,
+    'clip_pg_rho_threshold': None,
+    'lambda_': 0.7,
+  }
+  with remote_lib.connect(pathlib.Path(sys.executable), 'rlax') as remote:
+    found = remote.vtrace(*arrays, **keywords)
+    with pytest.raises(remote_lib.LibraryError, match='TypeError'):
+      remote.vtrace(*arrays, clip_c_threshold=1.0)
+    assert remote.description == server.describe(rlax_adapter)
+  for one, other in zip(found, rlax_adapter.vtrace(*arrays, **keywords)):
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+  nowhere = remote_lib.connect(pathlib.Path(sys.executable), 'no_such_adapter')
+  with pytest.raises(EOFError), nowhere:
+    pass

@@ -11,6 +11,7 @@ a quarter of an hour. The results are written to the folder `--out`, where
 
 import json
 import pathlib
+import subprocess
 
 from absl import flags
 
@@ -32,9 +33,7 @@ def main() -> None:
   out.mkdir(parents=True, exist_ok=True)
   record = _read(out / 'conformance.json')
   for name in _chosen(flags.FLAGS.library):
-    python = environments.python(venvs, name)
-    with remote_lib.connect(python, name) as remote:
-      record['libraries'][name] = checking.record(remote)
+    record['libraries'][name] = _check(venvs, name)
     failing = table.failing(record['libraries'][name])
     print(f'{name:<16}fails: {", ".join(failing) or "none"}')
   record['sentences'] = checking.sentences()
@@ -42,6 +41,23 @@ def main() -> None:
   _write(out / 'conformance.json', strict_json.dumps(record, indent=2) + '\n')
   judgements = _read(out / 'judgements.json')['libraries']
   _write(out / 'README.md', table.page(record, judgements))
+
+
+def _check(venvs: pathlib.Path, name: str) -> dict:
+  """Returns the record of a library, which is installed if it is missing.
+
+  Raises:
+    ConfigError: if the library cannot be installed or imported. The reason is
+      on standard error.
+  """
+  try:
+    python = environments.python(venvs, name)
+    with remote_lib.connect(python, name) as remote:
+      return checking.record(remote)
+  except (subprocess.CalledProcessError, EOFError) as error:
+    raise config_lib.ConfigError(
+      f'{name} cannot be installed or imported; see above.'
+    ) from error
 
 
 def _chosen(names: list[str]) -> list[str]:
