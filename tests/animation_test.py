@@ -69,7 +69,7 @@ def test_it_is_limited_in_length_and_width(play):
 
 def test_an_environment_can_be_given(play):
   parts = parts_lib.Parts(make_env=own_envs.Dice)
-  shown = play(env='tests.own_envs:Dice', parts=parts)
+  shown = play(env='__main__:Dice', parts=parts)  # No name finds it.
   assert shown.frames.shape[1:] == (8, 8, 3)
   assert (shown.frames[0] == 0).all() and (shown.frames[1:] > 0).all()
 

@@ -286,6 +286,7 @@ def test_a_program_gets_figures_of_one_run_and_of_several(tmp_path):
   one = record(tmp_path / 'a', returns([0, 10], [0.0, 4.0]), seed=0)
   record(tmp_path / 'b', returns([0, 10], [2.0, 8.0]), seed=1)
   (axes,) = plot.learning_curve(one).axes
+  assert len(axes.lines) == 2  # Each row's episodes, and the mean.
   np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [0, 4])
   (axes,) = plot.learning_curve(str(tmp_path)).axes
   np.testing.assert_array_equal(axes.lines[-1].get_ydata(), [1, 6])

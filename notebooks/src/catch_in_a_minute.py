@@ -78,9 +78,10 @@ for name in 'policy_lag', 'rho_clipped', 'effective_sample_size', 'kl':
 plot.diagnostics(result.logdir)
 
 # %% [markdown]
-# The lag was a few updates, as the histogram in the first row shows. Most
-# weights are close to 1, and the effective sample size close to 100%: the
-# experience was nearly on-policy.
+# The lag was a few updates, as the histogram in the first row shows. About
+# half of the weights are above 1 and are clipped, but by little: the histogram
+# of their logarithms is narrow, and the effective sample size is close to
+# 100%. The experience was nearly on-policy.
 #
 # ## More lag
 #

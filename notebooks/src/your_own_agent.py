@@ -155,7 +155,8 @@ def make_broken(settings, env):
   return make_agent(settings, env, reset_core=NeverReset)
 
 
-found = check.check(settings, 20.0, own._replace(make_agent=make_broken))
+broken = parts.Parts(None, make_broken, make_optimizer, make_loss)
+found = check.check(settings, 20.0, broken)
 for result in found.results:
   if result.status == 'FAIL':
     print(f'{result.name}: {result.evidence}')

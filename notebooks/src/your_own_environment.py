@@ -83,9 +83,8 @@ check.report(settings, check.check(settings, seconds=20.0, parts=own))
 # %% [markdown]
 # ## Break it
 #
-# Three mistakes that people make. None of them stops a training by itself.
-# `check.check_env` is the part of the check that needs no agent.
-
+# Three mistakes that people make. `check.check_env` is the part of the check
+# that needs no agent.
 
 # %%
 def check_env(make_env):
@@ -110,9 +109,8 @@ class Unseeded(DrawnWalk):
 check_env(Unseeded)
 
 # %% [markdown]
-# The second hands out one and the same array and writes into it again: all
-# observations of an episode would become its last one.
-
+# The second hands out one and the same array and writes into it again, so that
+# an observation which is kept, as a batch keeps it, changes later.
 
 # %%
 class Overwriting(DrawnWalk):
@@ -127,8 +125,7 @@ check_env(Overwriting)
 
 # %% [markdown]
 # The third forgets a part of what its observation space declares. The sentence
-# names the environment and the fault; `train.train` raises the same.
-
+# names the environment and the fault. A training ends with the same sentence.
 
 # %%
 class Partial(DrawnWalk):
