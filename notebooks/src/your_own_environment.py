@@ -86,6 +86,7 @@ check.report(settings, check.check(settings, seconds=20.0, parts=own))
 # Three mistakes that people make. `check.check_env` is the part of the check
 # that needs no agent.
 
+
 # %%
 def check_env(make_env):
   one = parts.Parts(make_env=make_env)
@@ -112,6 +113,7 @@ check_env(Unseeded)
 # The second hands out one and the same array and writes into it again, so that
 # an observation which is kept, as a batch keeps it, changes later.
 
+
 # %%
 class Overwriting(DrawnWalk):
   array = np.zeros([2, 9], np.float32)
@@ -126,6 +128,7 @@ check_env(Overwriting)
 # %% [markdown]
 # The third forgets a part of what its observation space declares. The sentence
 # names the environment and the fault. A training ends with the same sentence.
+
 
 # %%
 class Partial(DrawnWalk):
