@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
+from typing import Any
 
 import nbclient
 import nbformat
@@ -17,6 +18,21 @@ _WIDGET = 'application/vnd.jupyter.widget-view+json'
 _REMOVED = ('XLA_FLAGS', 'MPLBACKEND', 'MATPLOTLIBRC', 'PYTHONWARNINGS')
 # Entries of the repository that no notebook reads.
 _HIDDEN = ('runs', 'build')
+
+
+class _Client(nbclient.NotebookClient):
+  """A client that ignores what widgets send.
+
+  What is shown inside a widget becomes an output of its cell. Answers to an
+  Output widget would go through the socket on which the reply of the cell is
+  awaited, and a reply that arrives at that moment is seen when the cell times
+  out.
+  """
+
+  def handle_comm_msg(
+    self, outs: list[Any], msg: dict[str, Any], cell_index: int
+  ) -> None:
+    """Does nothing."""
 
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -35,7 +51,7 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     nbclient.exceptions.CellExecutionError: if a cell raises.
   """
   with _working_folder() as folder:
-    client = nbclient.NotebookClient(
+    client = _Client(
       notebook,
       timeout=_SECONDS_PER_CELL,
       kernel_name='python3',
@@ -53,7 +69,8 @@ def normalize(
 ) -> nbformat.NotebookNode:
   """Removes from a notebook what differs between executions and machines.
 
-  Widgets are removed as well: they are not visible without a kernel.
+  Widgets are removed as well: they are not visible without a kernel. What they
+  showed stays.
 
   Args:
     notebook: an executed notebook, which is changed.
@@ -63,7 +80,6 @@ def normalize(
     The notebook itself.
   """
   notebook.metadata.language_info = {'name': 'python'}
-  notebook.metadata.pop('widgets', None)
   for cell in notebook.cells:
     cell.metadata.clear()
     if cell.cell_type == 'code':

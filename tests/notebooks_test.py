@@ -245,14 +245,14 @@ def test_execution_is_clean_and_its_outputs_are_portable(monkeypatch):
       'import os, pathlib, jax, vtrace\nimport ipywidgets',
       'pathlib.Path("new.txt").write_text("x")\nos.getcwd()',
       'jax.devices(), vtrace.__file__',
-      'ipywidgets.interact(lambda x: print(x), x=2); print("shown")',
+      'ipywidgets.interact(lambda x: print(x), x=7); print("shown")',
     )
   )
   texts = [shown_text(output).strip() for output in outputs(notebook)]
   assert texts == [
     "'.'",
     "([CpuDevice(id=0)], './vtrace/__init__.py')",
-    'shown',
+    '7\nshown',
   ]
   assert 'widgets' not in notebook.metadata
   assert not (compiling.ROOT / 'new.txt').exists()

@@ -186,8 +186,8 @@ theory_figures.thresholds(mdp, rho_bar=1.0, c_bar=1.0, lambda_=1.0)
 # %% [markdown]
 # With a kernel, move the sliders: $\bar\rho$ moves the green line between the
 # blue and the orange one; $\bar c$ and $\lambda$ leave it where it is and
-# change the slope on the right. (Without a kernel there are no sliders; the
-# figures after them show the same.)
+# change the slope on the right. (Without a kernel there are no sliders, only
+# the picture at their first setting; the figures after it show the same.)
 
 # %%
 settings = dict(step=0.25, continuous_update=False)
