@@ -145,9 +145,9 @@ diagnostics_page.page(healthy, ['effective_sample_size', 'kl'])
 # %% [markdown]
 # ### Entropy and explained variance
 #
-# `entropy`, in nats, begins near the logarithm of the number of actions ($\log
-# 6 = 1.79$ on Pong) and falls as the policy settles. **It warns** when it falls
-# to almost 0 while the return is low, or does not fall at all.
+# `entropy`, in nats, begins near the logarithm of the number of actions
+# ($\log 6 = 1.79$ on Pong) and falls as the policy settles. **It warns** when
+# it falls to almost 0 while the return is low, or does not fall at all.
 #
 # `explained_variance` is $1 - \mathrm{Var}[v_s - V] / \mathrm{Var}[v_s]$: how
 # much of the targets the baseline predicts. Near 1 is good, 0 is as good as a

@@ -176,8 +176,8 @@ unrolls.per_step({'targets $v_s$': targets, 'weighted advantages': gradients})
 # {\sum_b \min\big(\bar\rho\,\mu(b \mid x),\ \pi(b \mid x)\big)}$$
 #
 # Left: the limit of the iterations lies on $V^{\pi_{\bar\rho}}$, here between
-# $V^\mu$ and $V^\pi$. Right: the way to it, with the bound of theorem 1, $\eta
-# \le 1 - (1 - \gamma) \min_x E_\mu[\rho]$.
+# $V^\mu$ and $V^\pi$. Right: the way to it, with the bound of theorem 1,
+# $\eta \le 1 - (1 - \gamma) \min_x E_\mu[\rho]$.
 
 # %%
 mdp = tabular_mdp.make_mdp(0)
@@ -191,7 +191,7 @@ theory_figures.thresholds(mdp, rho_bar=1.0, c_bar=1.0, lambda_=1.0)
 
 # %%
 settings = dict(step=0.25, continuous_update=False)
-ipywidgets.interactive(
+drawn = ipywidgets.interact(
   theory_figures.thresholds,
   mdp=ipywidgets.fixed(mdp),
   rho_bar=ipywidgets.FloatLogSlider(1.0, min=-1.0, max=1.0, **settings),
@@ -202,8 +202,8 @@ ipywidgets.interactive(
 # %% [markdown]
 # The same as a sweep over $\bar\rho$, means over 20 MDPs. A small $\bar\rho$
 # learns about $\mu$ with targets that hardly vary; a large one learns about
-# $\pi$, and its targets vary with the importance weights. The paper's $\bar\rho
-# = 1$ (grey line) lies between.
+# $\pi$, and its targets vary with the importance weights. The paper's
+# $\bar\rho = 1$ (grey line) lies between.
 
 # %%
 mdps = [tabular_mdp.make_mdp(seed) for seed in range(20)]
@@ -224,10 +224,14 @@ theory_figures.c_bars(mdps[:10])
 # %% [markdown]
 # ## What the four corrections converge to
 #
-# The behaviour policy moves away from the target policy, $\mu_a = (1 - a)\,\pi
-# + a\,\mu$. Left: the n-step corrections learn the values of $\mu$; V-trace's
-# are nearer to those of $\pi$, and exact without clipping. Right: what this
-# does to the direction of the expected policy gradient.
+# The behaviour policy moves away from the target policy as $a$ grows from 0 to
+# 1,
+#
+# $$\mu_a = (1 - a)\,\pi + a\,\mu.$$
+#
+# Left: the n-step corrections learn the values of $\mu_a$; V-trace's are nearer
+# to those of $\pi$, and exact without clipping. Right: what this does to the
+# direction of the expected policy gradient.
 
 # %%
 fixed_points.draw(range(6))
