@@ -40,6 +40,7 @@ LIBRARIES = set(
 MACHINE = re.compile(
   r'/(home|root|Users|tmp|work|opt)/|site-packages|0x[0-9a-f]{6}'
 )
+NAMED_TUPLE = {'_asdict', '_fields', '_replace'}  # Public, in spite of the _.
 MOST_LINES = 20
 MOST_LINES_OF_A_FUNCTION = 12
 MOST_BYTES = 1_500_000
@@ -104,7 +105,8 @@ def test_functions_of_notebooks_are_short_and_imports_are_public(name):
       if isinstance(node, ast.ImportFrom):
         check_modules([f'{node.module}.{alias.name}' for alias in node.names])
       if isinstance(node, ast.Attribute):
-        assert not re.match(r'_[^_]', node.attr), f'{node.attr} is private'
+        is_private = re.match(r'_[^_]', node.attr)
+        assert not is_private or node.attr in NAMED_TUPLE, node.attr
 
 
 def check_modules(dotted_names):
