@@ -157,10 +157,12 @@ def test_a_source_becomes_cells_with_badge_and_setup():
 
 
 def test_the_badge_leads_to_the_notebook():
-  assert '(https://colab.research.google.com/github/someone/a-project/' in (
-    compiling.badge('first', URL)
+  link = re.search(r'\]\((.*)\)$', compiling.badge('first', URL))[1]
+  prefix = (
+    'https://colab.research.google.com/github/someone/a-project/blob/main/'
   )
-  assert 'first.ipynb)' in compiling.badge('first', URL)
+  path = compiling.FOLDER.relative_to(compiling.ROOT) / 'first.ipynb'
+  assert link == prefix + str(path)
 
 
 def test_a_placeholder_is_marked():
