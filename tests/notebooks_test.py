@@ -157,7 +157,7 @@ def test_a_source_becomes_cells_with_badge_and_setup():
 
 
 def test_the_badge_leads_to_the_notebook():
-  link = re.search(r'\]\((.*)\)$', compiling.badge('first', URL))[1]
+  link = compiling.badge('first', URL).rpartition('](')[2].rstrip(')')
   prefix = (
     'https://colab.research.google.com/github/someone/a-project/blob/main/'
   )
