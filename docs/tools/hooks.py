@@ -18,7 +18,10 @@ from notebooks import compiling
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # Files outside docs/ that the site contains, at the same paths.
-_PAGES = ('WORKSPACE.md', 'results/README.md', 'results/ablation/ablation.md')
+_PAGES = frozenset(
+  str(path.relative_to(ROOT))
+  for path in (ROOT / 'WORKSPACE.md', *ROOT.glob('results/**/*.md'))
+)
 _PICTURES = 'results/**/*.png'
 # Page of the API reference -> the modules on it.
 _REFERENCE = {
@@ -56,7 +59,7 @@ def on_config(config: Any) -> Any:
 def on_files(files: Any, config: Any) -> Any:
   """Adds the files outside docs/ and the pages of the API reference."""
   pictures = (str(path.relative_to(ROOT)) for path in ROOT.glob(_PICTURES))
-  for uri in (*_PAGES, *pictures):
+  for uri in (*sorted(_PAGES), *pictures):
     path = str(ROOT / uri)
     files.append(files_lib.File.generated(config, uri, abs_src_path=path))
   for name in _REFERENCE:
