@@ -86,6 +86,8 @@ bootstrap_value = values[-1]
     f'rm -r runs/b && ! {TRAIN} --logdir=runs/b --learning_rate=1e30'
   ),
 }
+# Page -> what its commands print.
+PRINTED = {'docs/environments.md': 'out after'}
 
 
 class Block(NamedTuple):
@@ -198,6 +200,7 @@ def test_the_commands_of_a_page_run(page, tmp_path):
     timeout=600,
   )
   assert result.returncode == 0, result.stderr[-3000:]
+  assert PRINTED.get(page, '') in result.stdout
 
 
 def test_limits_and_reasons_belong_to_commands_that_are_written():
