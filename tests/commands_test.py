@@ -53,11 +53,8 @@ LIMITS = {
 }
 # Text of Python blocks -> what replaces it, so that they take seconds.
 SHORTER = {"logdir='runs/n')": "logdir='runs/n', num_frames=20_000)"}
-# Command, as written, page, or Python of a page -> why it does not run here.
+# Command, as written, or page -> why it does not run here.
 NOT_RUN = {
-  'docs/conformance.md: python': (
-    "needs the reader's own function; conformance_test checks functions"
-  ),
   "pip install 'impala-jax[wandb]'": 'installs from a registry',
   'python -m experiments.benchmark --preset=pong': (
     'three minutes; profiling_test runs the profiler'
@@ -144,7 +141,7 @@ def script(page):
         if command not in NOT_RUN:
           limit = LIMITS.get(command, '')
           lines += [BEFORE.get(command, ''), f'{command} {limit}']
-    elif block.language == 'python' and f'{page}: python' not in NOT_RUN:
+    elif block.language == 'python':
       first = block.text.splitlines()[0]
       is_file = re.fullmatch(r'# (\w+\.py)', first)
       goes_to = f'cat > {is_file[1]}' if is_file else 'python -'
@@ -212,8 +209,7 @@ def test_limits_and_reasons_belong_to_commands_that_are_written():
     if block.language == 'python'
   }
   assert set(LIMITS) <= written
-  pythons = {f'{page}: python' for page in PAGES}
-  assert set(NOT_RUN) <= written | set(PAGES) | pythons
+  assert set(NOT_RUN) <= written | set(PAGES)
   assert set(BEFORE) <= written | firsts
   texts = [block.text for page in PAGES for block in blocks(page)]
   assert all(any(old in text for text in texts) for old in SHORTER)
