@@ -123,8 +123,8 @@ def _without(text: str) -> dict:
     name, equals, value = item.partition('=')
     try:
       found[name] = float(value) if equals else 1.0
-    except ValueError:  # The name of another keyword.
-      found[name] = value
+    except ValueError:  # The name of another keyword, or no clipping.
+      found[name] = None if value == 'None' else value
   return found
 
 
