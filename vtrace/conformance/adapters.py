@@ -115,26 +115,35 @@ def gradients(subject: Subject, case: cases.Case) -> list[np.ndarray]:
 
 def unpack(returned: Any, subject: Subject) -> tuple[Array, Array | None]:
   """Returns (vs, pg_advantages) of an object, a mapping or a pair."""
+  vs, rest = _split(returned)
+  if 'pg_advantages' in subject.without:
+    return vs, None
+  if vs is None or len(rest) != 1:
+    raise TypeError('The function should return (vs, pg_advantages).')
+  return vs, rest[0]
+
+
+def _split(returned: Any) -> tuple[Array, list[Array]]:
+  """Returns the targets, and a list of what there is besides them.
+
+  Of an object or a mapping that is at most `pg_advantages`.
+  """
   if isinstance(returned, Mapping):
-    vs, rest = returned['vs'], (returned.get('pg_advantages'),)
+    vs, *rest = returned.get('vs'), returned.get('pg_advantages')
   elif hasattr(returned, 'vs'):
-    vs, rest = returned.vs, (getattr(returned, 'pg_advantages', None),)
+    vs, *rest = returned.vs, getattr(returned, 'pg_advantages', None)
   elif isinstance(returned, tuple | list):
     vs, *rest = returned
   else:
-    vs, rest = returned, ()
-  if 'pg_advantages' in subject.without:
-    return vs, None
-  if len(rest) != 1 or rest[0] is None:
-    raise TypeError('The function should return (vs, pg_advantages).')
-  return vs, rest[0]
+    vs, rest = returned, []
+  return vs, [x for x in rest if x is not None]
 
 
 def jax_gradient(fn: Callable[..., Any]) -> Callable[..., Sequence[Array]]:
   """Returns the `gradient` adapter of a JAX function, by `jax.grad`.
 
   Args:
-    fn: returns (vs, pg_advantages), or an object with these attributes.
+    fn: returns (vs, pg_advantages), or an object or mapping with these names.
 
   Returns:
     A function of the arguments of `fn`. It returns the gradients of
@@ -142,9 +151,9 @@ def jax_gradient(fn: Callable[..., Any]) -> Callable[..., Sequence[Array]]:
   """
 
   def total(arrays, keywords):
-    leaves = jax.tree.leaves(fn(*arrays, **keywords))
+    vs, rest = _split(fn(*arrays, **keywords))
     # Factors that differ: two gradients do not cancel each other.
-    return sum(jnp.sum(x) * (2 * i + 1) for i, x in enumerate(leaves))
+    return jnp.sum(vs) + 3 * sum(jnp.sum(x) for x in rest)
 
   def gradient(*arrays, **keywords):
     return jax.grad(total)(arrays, keywords)
