@@ -158,8 +158,10 @@ def _counter_example(
         fails = functools.partial(
           _still_fails, subject, one, tolerance=tolerance, number=number
         )
-        case = shrinking.smallest(case, fails, one.min_steps)
-        violations = _violations(subject, one, case, tolerance)
+        smaller = shrinking.smallest(case, fails, one.min_steps)
+        again = _violations(subject, one, smaller, tolerance)
+        if number in again:  # It is not if the function is not deterministic.
+          case, violations = smaller, again
       prepared = one.prepare(case)
       words = adapters.settings_of(subject, prepared)
       return report.counter_example(prepared, *violations[number], words)
