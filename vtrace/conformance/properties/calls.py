@@ -5,27 +5,33 @@ import numpy as np
 from vtrace.conformance import adapters
 from vtrace.conformance import cases
 from vtrace.conformance import interface
-from vtrace.conformance import witnesses
 
 Comparisons = list[interface.Comparison]
 _NAMES = 'log_rhos', 'discounts', 'rewards', 'values', 'bootstrap_value'
 
 
 def shapes(subject: adapters.Subject, case: cases.Case) -> Comparisons:
-  """Checks shapes and results of every rank that the function takes."""
-  settings, found = adapters.settings_of(subject, case), []
+  """Checks shapes for every rank, and that results do not depend on it."""
+  found, batch = [], adapters.call_unchecked(subject, case)
   for rank in subject.ranks:
-    one = _of_rank(case, rank)
-    where = f' for rewards of shape {list(one.rewards.shape)}'
+    rewards = _of_rank(case.rewards, rank)
+    where = f' for rewards of shape {list(rewards.shape)}'
+    arrays = (_of_rank(x, rank) for x in cases.arrays(case))
+    one = cases.Case(*arrays, settings=case.settings)
     returned = adapters.call_unchecked(subject, one)
-    wanted = np.array(one.rewards.shape)
-    for name, x in zip(('vs', 'pg_advantages'), returned[:2]):
+    wanted = np.array(rewards.shape)
+    for name, x, y in zip(('vs', 'pg_advantages'), returned, batch[:2]):
       if x is not None:
-        what = f'shape of {name}{where}'
-        found.append(interface.Comparison(what, wanted, np.array(x.shape)))
-    found += interface.both(
-      returned, witnesses.equation_1(one, settings), where
-    )
+        found += [
+          interface.Comparison(
+            f'shape of {name}{where}', wanted, np.array(x.shape)
+          ),
+          interface.Comparison(
+            f'{name}{where}, expected as for {list(case.rewards.shape)}',
+            _of_rank(y, rank),
+            x,
+          ),
+        ]
   return found
 
 
@@ -61,11 +67,12 @@ def no_gradient(subject: adapters.Subject, case: cases.Case) -> Comparisons:
   ]
 
 
-def _of_rank(case: cases.Case, rank: int) -> cases.Case:
-  """Returns a case of rank 1, `[T]`, 2, or 3, `[T, B, 2]`."""
+def _of_rank(x: np.ndarray, rank: int) -> np.ndarray:
+  """Returns an array `[..., B]` as it belongs to `rewards` of a rank.
+
+  For 1 it is the first sequence alone, for 3 `[..., B, 2]`: the batch, and the
+  batch in reverse.
+  """
   if rank == 1:
-    return cases.columns(case, 0)
-  if rank == 2:
-    return case
-  stacked = (np.stack([x, x[..., ::-1]], axis=-1) for x in cases.arrays(case))
-  return cases.Case(*stacked, settings=case.settings)
+    return x[..., 0]
+  return x if rank == 2 else np.stack([x, x[..., ::-1]], axis=-1)
