@@ -150,6 +150,76 @@ def test_a_leak_from_the_next_episode_is_found_however_small(places):
   assert failing(vtrace_mutants.variant(**places)) == {'termination'}
 
 
+def clip_above_1(weights, threshold):
+  clipped = vtrace_mutants.clip(weights, threshold)
+  return np.where(weights < 1, weights, clipped)
+
+
+def for_one_threshold(name, clip):
+  """Returns the function that clips by `clip` for one threshold alone."""
+
+  def mutant(*inputs, **keywords):
+    # Another number with the same value: `is` tells which threshold it is.
+    keywords[name] = chosen = np.float32(keywords[name] or np.inf)
+    return numpy_vtrace(
+      *inputs,
+      **keywords,
+      clip=lambda weights, threshold: (
+        clip if threshold is chosen else vtrace_mutants.clip
+      )(weights, threshold),
+    )
+
+  return mutant
+
+
+def mask_of_any_sequence(log_rhos, **_):
+  """Gives a step no weight where any sequence of the batch has none."""
+  axes = tuple(range(1, log_rhos.ndim))
+  ignored = np.isneginf(log_rhos).any(axis=axes, keepdims=True)
+  return {'log_rhos': np.where(ignored, -np.inf, log_rhos)}
+
+
+@pytest.mark.parametrize(
+  'mutant,expected',
+  (
+    (for_one_threshold('clip_c_threshold', clip_above_1), 'c_bar'),
+    (for_one_threshold('clip_pg_rho_threshold', clip_above_1), 'pg_rho_bar'),
+    (vtrace_mutants.on_inputs(mask_of_any_sequence), 'batch'),
+    (
+      vtrace_mutants.variant(
+        td_error=lambda *terms: np.clip(
+          vtrace_mutants.td_error(*terms), -1000, 1000
+        )
+      ),
+      'linearity',
+    ),
+    (
+      vtrace_mutants.on_inputs(
+        lambda log_rhos, **_: {'log_rhos': np.minimum(log_rhos, 5)}
+      ),
+      'no clipping',
+    ),
+    (
+      vtrace_mutants.on_inputs(
+        lambda discounts, **_: {'discounts': np.minimum(discounts, 0.99)}
+      ),
+      'discounts',
+    ),
+  ),
+  ids=(
+    'traces are clipped above 1 only',
+    'weights of advantages are clipped above 1 only',
+    'zero weight of any sequence',
+    'limited TD errors',
+    'limited weights',
+    'limited discounts',
+  ),
+)
+def test_a_subtle_fault_fails_the_one_property_that_shows_it(mutant, expected):
+  found = failing(mutant)
+  assert expected in found and len(found) <= 2, found
+
+
 # The defects that were reported of four libraries.
 @pytest.mark.parametrize(
   'mutant,expected',
@@ -320,6 +390,10 @@ def test_shapes_are_checked_for_every_rank():
   assert failing(fn, ranks=(1, 2, 3)) == {'shapes'}
 
 
+def test_wrong_numbers_do_not_count_as_a_wrong_shape():
+  assert 'shapes' not in failing(vtrace_mutants.MUTANTS['targets'])
+
+
 def test_arrays_are_converted_by_the_adapters():
   class Native:
     """An array of another framework."""
@@ -410,6 +484,28 @@ def test_no_gradient_may_be_given_as_none():
   none = lambda *inputs, **keywords: [None] * 5
   found = named('pass', numpy_vtrace, gradient=none)
   assert 'no gradient' in found
+
+
+def test_gradients_are_those_of_targets_and_advantages_alone():
+  def fn(*inputs, **keywords):
+    found = vtrace.from_importance_weights(*inputs, **keywords)
+    # JAX does not know such an object.
+    return types.SimpleNamespace(**found._asdict(), values=inputs[3])
+
+  adapters = dict(to_native=jnp.asarray, gradient=conformance.jax_gradient(fn))
+  assert conformance.check(fn, properties=['no gradient'], **adapters).passed
+
+
+def test_a_function_that_is_not_deterministic_gets_a_counter_example():
+  calls = iter(range(1000))
+
+  def fn(*inputs, **keywords):
+    vs, advantages = numpy_vtrace(*inputs, **keywords)
+    return vs + (next(calls) % 2 == 0), advantages
+
+  report = conformance.check(fn, properties=['targets'])
+  assert report.results[0].status == 'fail'
+  assert 'Largest difference: 1' in report.results[0].counter_example
 
 
 def test_an_exception_is_an_error_and_the_report_lists_it_once():
@@ -582,6 +678,17 @@ def test_the_command_checks_gradients_of_jax_functions(capsys):
   assert command.main([*arguments, '--properties=no gradient,targets']) == 1
   out = capsys.readouterr().out
   assert '1 pass, 1 fail' in out and 'gradient in values' in out
+
+
+def advantages_of_unclipped_weights(*inputs, **keywords):
+  return numpy_vtrace(*inputs, **keywords, clip_pg_rho_threshold=None)
+
+
+def test_the_command_takes_a_threshold_that_is_always_none(capsys):
+  fn = f'{__name__}:advantages_of_unclipped_weights'
+  assert command.main([fn, '--without=clip_pg_rho_threshold=None']) == 0
+  assert command.main([fn, '--without=clip_pg_rho_threshold']) == 1
+  assert 'advantages' in capsys.readouterr().out
 
 
 def of_python_numbers(*inputs, lambda_, **keywords):

@@ -7,14 +7,15 @@ from vtrace.conformance import cases
 from vtrace.conformance import interface
 from vtrace.conformance import witnesses
 
-# Thresholds that differ, below and above 1; the weights are 1/4 to 4.
+# Thresholds that differ, below and above 1. The weights are 1/4, 1/2, 1, 2 and
+# 4, so that 0.4 clips one below 1, too.
 RHO_BARS = tuple(
   {
     'clip_rho_threshold': rho_bar,
     'clip_c_threshold': 0.7,
     'clip_pg_rho_threshold': 1.5,
   }
-  for rho_bar in (0.5, 3.0)
+  for rho_bar in (0.4, 3.0)
 )
 C_BARS = tuple(
   {
@@ -22,7 +23,7 @@ C_BARS = tuple(
     'clip_c_threshold': c_bar,
     'clip_pg_rho_threshold': 0.7,
   }
-  for c_bar in (0.5, 3.0)
+  for c_bar in (0.4, 3.0)
 )
 PG_RHO_BARS = tuple(
   {
@@ -30,7 +31,7 @@ PG_RHO_BARS = tuple(
     'clip_c_threshold': 1.5,
     'clip_pg_rho_threshold': pg_rho_bar,
   }
-  for pg_rho_bar in (0.5, 3.0)
+  for pg_rho_bar in (0.4, 3.0)
 )
 NO_CLIPPING = (dict.fromkeys(cases.KEYWORDS[:3]),)
 
@@ -58,6 +59,13 @@ def advantage_threshold(
   )
   unchanged = adapters.call(subject, other).vs
   return interface.both(returned, (unchanged, expected))
+
+
+def large_weight(case: cases.Case) -> cases.Case:
+  """Returns the case with a weight of 1000 in the middle."""
+  middle = cases.middle(case)
+  log_rhos = cases.replace_at(case.log_rhos, middle, np.log(1000.0))
+  return case._replace(log_rhos=log_rhos)
 
 
 def extreme_weights(case: cases.Case) -> cases.Case:

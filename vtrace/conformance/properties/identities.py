@@ -9,6 +9,7 @@ from vtrace.conformance import witnesses
 
 Comparisons = list[interface.Comparison]
 _SHIFT = 2.0
+_FACTOR = 1000.0  # Large, so that limits to the size of errors show.
 
 
 def alignment(subject: adapters.Subject, case: cases.Case) -> Comparisons:
@@ -94,21 +95,21 @@ def translation(subject: adapters.Subject, case: cases.Case) -> Comparisons:
 
 def linearity(subject: adapters.Subject, case: cases.Case) -> Comparisons:
   """Compares a sum of rewards and values with the sum of two calls."""
-  dtype = case.values.dtype
+  factor, one = (case.values.dtype.type(x) for x in (_FACTOR, 1))
   other = case._replace(
-    rewards=case.rewards[::-1] + dtype.type(1),
+    rewards=case.rewards[::-1] + one,
     values=-case.values[::-1],
     bootstrap_value=2 * case.bootstrap_value,
   )
   total = case._replace(
-    rewards=3 * case.rewards + other.rewards,
-    values=3 * case.values + other.values,
-    bootstrap_value=3 * case.bootstrap_value + other.bootstrap_value,
+    rewards=factor * case.rewards + other.rewards,
+    values=factor * case.values + other.values,
+    bootstrap_value=factor * case.bootstrap_value + other.bootstrap_value,
   )
-  one, two, found = (
+  first, second, found = (
     adapters.call(subject, x)[:2] for x in (case, other, total)
   )
-  expected = [None if x is None else 3 * x + y for x, y in zip(one, two)]
+  expected = [x if x is None else factor * x + y for x, y in zip(first, second)]
   sums = ' of a weighted sum of inputs, expected as the sum of results'
   returned = adapters.Returned(*found, inputs=())
   return interface.both(returned, tuple(expected), sums, inputs=total)
@@ -118,9 +119,11 @@ def independent_columns(
   subject: adapters.Subject, case: cases.Case
 ) -> Comparisons:
   """Checks that the first column of the batch does not change the others."""
-  first = slice(None), 0
+  first, middle = (slice(None), 0), (cases.middle(case), 0)
+  log_rhos = cases.replace_at(case.log_rhos, first, 1.0)
   changed = case._replace(
-    log_rhos=cases.replace_at(case.log_rhos, first, 1.0),
+    log_rhos=cases.replace_at(log_rhos, middle, -np.inf),
+    discounts=cases.replace_at(case.discounts, middle, 0.0),
     rewards=cases.replace_at(case.rewards, first, 50.0),
     values=cases.replace_at(case.values, first, -50.0),
   )

@@ -91,6 +91,7 @@ PROPERTIES = (
     'no clipping',
     'a threshold of None does not clip',
     equations.all_of_equation_1,
+    prepare=clipping.large_weight,
     settings=clipping.NO_CLIPPING,
     needs=('None',),
   ),
