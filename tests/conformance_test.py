@@ -390,6 +390,16 @@ def test_shapes_are_checked_for_every_rank():
   assert failing(fn, ranks=(1, 2, 3)) == {'shapes'}
 
 
+def test_a_batch_of_one_sequence_stays_a_batch():
+  def fn(*inputs, **keywords):
+    found = numpy_vtrace(*inputs, **keywords)
+    return [x[:, 0] if x.shape[1:] == (1,) else x for x in found]
+
+  report = conformance.check(fn)
+  assert {k for k, v in statuses(report).items() if v == 'fail'} == {'shapes'}
+  assert 'shape of vs for rewards of shape [1, 1]' in str(report)
+
+
 def test_wrong_numbers_do_not_count_as_a_wrong_shape():
   assert 'shapes' not in failing(vtrace_mutants.MUTANTS['targets'])
 

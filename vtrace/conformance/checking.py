@@ -49,8 +49,8 @@ def check(
       3 for `[T, B, C]`. A function of `[T]` alone is called once per sequence.
     without: what `fn` lacks: names of keywords, 'None' (no clipping),
       'discounts' (it has one factor for all steps) or 'pg_advantages'. A
-      keyword that it lacks counts as 1; a mapping gives another number, or the
-      keyword that it shares.
+      keyword that it lacks counts as 1; a mapping gives another number, None,
+      or the keyword that it shares.
     gradient: returns the gradients of all results in the five arrays, given
       the arguments of `fn`; None in place of an array is a zero gradient. For a
       JAX function: `jax_gradient(fn)`.

@@ -8,15 +8,24 @@ from vtrace.conformance import interface
 
 Comparisons = list[interface.Comparison]
 _NAMES = 'log_rhos', 'discounts', 'rewards', 'values', 'bootstrap_value'
+# Rank of `rewards` -> the form of an array [..., B] that belongs to it.
+_FORMS = {
+  1: lambda x: x[..., 0],
+  2: lambda x: x,
+  3: lambda x: np.stack([x, x[..., ::-1]], axis=-1),
+}
 
 
 def shapes(subject: adapters.Subject, case: cases.Case) -> Comparisons:
-  """Checks shapes for every rank, and that results do not depend on it."""
+  """Checks shapes for every rank, and that results do not depend on it.
+
+  Nor do they depend on the size of the batch, which may be 1.
+  """
   found, batch = [], adapters.call_unchecked(subject, case)
-  for rank in subject.ranks:
-    rewards = _of_rank(case.rewards, rank)
+  for form in (_one, *(_FORMS[rank] for rank in subject.ranks)):
+    rewards = form(case.rewards)
     where = f' for rewards of shape {list(rewards.shape)}'
-    arrays = (_of_rank(x, rank) for x in cases.arrays(case))
+    arrays = (form(x) for x in cases.arrays(case))
     one = cases.Case(*arrays, settings=case.settings)
     returned = adapters.call_unchecked(subject, one)
     wanted = np.array(rewards.shape)
@@ -28,11 +37,16 @@ def shapes(subject: adapters.Subject, case: cases.Case) -> Comparisons:
           ),
           interface.Comparison(
             f'{name}{where}, expected as for {list(case.rewards.shape)}',
-            _of_rank(y, rank),
+            form(y),
             x,
           ),
         ]
   return found
+
+
+def _one(x: np.ndarray) -> np.ndarray:
+  """Returns the first sequence, as a batch."""
+  return x[..., :1]
 
 
 def dtype(subject: adapters.Subject, case: cases.Case) -> Comparisons:
@@ -65,14 +79,3 @@ def no_gradient(subject: adapters.Subject, case: cases.Case) -> Comparisons:
       _NAMES, cases.arrays(case), adapters.gradients(subject, case)
     )
   ]
-
-
-def _of_rank(x: np.ndarray, rank: int) -> np.ndarray:
-  """Returns an array `[..., B]` as it belongs to `rewards` of a rank.
-
-  For 1 it is the first sequence alone, for 3 `[..., B, 2]`: the batch, and the
-  batch in reverse.
-  """
-  if rank == 1:
-    return x[..., 0]
-  return x if rank == 2 else np.stack([x, x[..., ::-1]], axis=-1)

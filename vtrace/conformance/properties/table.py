@@ -172,7 +172,7 @@ PROPERTIES = (
   ),
   interface.Property(
     'shapes',
-    'results have the shape of rewards',
+    'results have the shape of rewards, and do not depend on its rank',
     calls.shapes,
   ),
   interface.Property(
