@@ -241,9 +241,10 @@ class Vectorized:
     if self._thread.is_current():
       if seconds is not None:
         self._deadline = time.monotonic() + seconds, seconds, what
-      result = function(*args)
-      self._deadline = None
-      return result
+      try:
+        return function(*args)
+      finally:
+        self._deadline = None
     try:
       return self._thread.call(function, *args, timeout_seconds=seconds)
     except TimeoutError:

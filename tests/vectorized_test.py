@@ -480,6 +480,19 @@ def test_a_deadline_is_that_of_one_step_not_of_all(monkeypatch):
   assert environment.run(env, steps) == 'done'
 
 
+def test_a_step_that_has_failed_is_not_late(monkeypatch):
+  env = made('Timer', timeout_seconds=120)
+  monkeypatch.setattr(edge_envs.Timer, 'step', lambda self, action: 1 // 0)
+
+  def fails():
+    env.reset()
+    with pytest.raises(factories.FactoryError, match='ZeroDivisionError'):
+      act(env, 0)
+    return env._deadline
+
+  assert environment.run(env, fails) is None
+
+
 def test_a_vector_environment_is_stepped_as_it_is():
   env = made('vector', 3)
   first = env.reset().observation
