@@ -60,7 +60,7 @@ def between(mdp: tabular_mdp.TabularMDP, away: float) -> tabular_mdp.TabularMDP:
 
 def draw(seeds: Sequence[int]) -> figure.Figure:
   """Draws the mean over the MDPs of `seeds` for every correction."""
-  fig = figure.Figure(figsize=(8, 3.4), layout='constrained')
+  fig = style.Figure(figsize=(8, 3.4), layout='constrained')
   panels = fig.subplots(1, 2)
   mdps = [tabular_mdp.make_mdp(seed) for seed in seeds]
   cases = make_cases()

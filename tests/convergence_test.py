@@ -113,6 +113,7 @@ def test_the_figure_of_thresholds_shows_the_limit_on_the_clipped_policy():
   assert np.max(np.abs(lines[r'$V^\mu$'] - limit)) > 0.1
   ours, bound = (line.get_ydata() for line in fig.axes[1].lines)
   assert np.all(ours <= bound + 1e-5)
+  assert fig._repr_png_().startswith(b'\x89PNG')
 
 
 def test_sweeps_have_a_line_for_each_quantity(monkeypatch):

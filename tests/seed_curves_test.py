@@ -58,6 +58,7 @@ def test_the_figure_shows_runs_mean_and_interval(tmp_path):
   assert shown == [[1, 5], [3, 9], [2, 7]]
   (band,) = axes.collections
   curve = seed_curves.curve(group.runs)
+  assert fig._repr_png_().startswith(b'\x89PNG')
   heights = band.get_paths()[0].vertices[:, 1]
   assert heights.max() == pytest.approx(curve.high.max())
   assert heights.min() == pytest.approx(curve.low.min())

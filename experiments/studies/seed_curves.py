@@ -51,7 +51,7 @@ def learning_curves(
   groups: Sequence[groups_lib.Group], column: str = 'mean_return'
 ) -> figure.Figure:
   """Draws every group's mean and interval; thin lines are the runs."""
-  fig = figure.Figure(figsize=(8, 4.2), layout='constrained')
+  fig = style.Figure(figsize=(8, 4.2), layout='constrained')
   axes = fig.add_subplot()
   for group, color in zip(groups, style.colors(groups)):
     for run in group.runs:

@@ -142,7 +142,7 @@ def lags(
 def _panels(
   *titles: str, width: float = 8.0
 ) -> tuple[figure.Figure, list[axes_lib.Axes]]:
-  fig = figure.Figure(figsize=(width, 3.4), layout='constrained')
+  fig = style.Figure(figsize=(width, 3.4), layout='constrained')
   panels = fig.subplots(1, len(titles))
   for axes, title in zip(panels, titles):
     axes.set_title(title, fontsize='medium')
