@@ -67,6 +67,18 @@ def test_the_contraction_factor_is_reached_and_never_exceeded():
   assert eta < convergence.bound(mdp, 2.0) + 1e-5
 
 
+def test_the_bound_of_theorem_1_is_that_of_the_worst_state():
+  mdp = tabular_mdp.make_mdp(2)
+  expected_rhos = [
+    sum(min(0.5 * m, p) for m, p in zip(*policies))
+    for policies in zip(mdp.mu, mdp.pi)
+  ]
+  assert convergence.bound(mdp, 0.5) == pytest.approx(
+    1 - (1 - tabular_mdp.GAMMA) * min(expected_rhos)
+  )
+  assert convergence.bound(mdp, None) == pytest.approx(tabular_mdp.GAMMA)
+
+
 def test_the_solved_fixed_point_is_the_limit_of_iterations():
   for name, row in corrections.CORRECTIONS.items():
     apply = tabular_mdp.operator(tabular_mdp.make_mdp(3), row)

@@ -28,6 +28,40 @@ def test_the_policy_gradient_is_the_derivative_of_the_expected_advantage():
     assert gradient[place] == pytest.approx(change / small, abs=1e-4)
 
 
+def test_a_weighted_policy_gradient_is_the_sum_over_actions():
+  mdp = tabular_mdp.make_mdp(0)
+  values = np.array([0.3, -1.0, 2.0, 0.1])
+  weights = np.minimum(mdp.mu, 0.7 * mdp.pi)  # Their sum is not 1.
+  expected = np.zeros_like(mdp.pi)
+  for x, a in np.ndindex(*mdp.pi.shape):
+    next_value = values[mdp.next_state[x, a]]
+    advantage = mdp.reward[x, a] + tabular_mdp.GAMMA * next_value - values[x]
+    derivative = np.eye(tabular_mdp.ACTIONS)[a] - mdp.pi[x]
+    expected[x] += weights[x, a] * advantage * derivative
+  np.testing.assert_allclose(
+    gradient_bias.policy_gradient(mdp, values, weights), expected
+  )
+
+
+def test_the_bias_of_vtrace_is_that_of_clipped_weights_and_values():
+  mdp = tabular_mdp.make_mdp(0)
+  clipped = np.minimum(mdp.mu, mdp.pi)
+  policy = clipped / np.sum(clipped, axis=1, keepdims=True)
+  values, true_values = (
+    tabular_mdp.value_of(mdp, each) for each in (policy, mdp.pi)
+  )
+  # mu min(1, pi / mu) is min(mu, pi).
+  learned = gradient_bias.policy_gradient(mdp, values, clipped)
+  true = gradient_bias.policy_gradient(mdp, true_values, mdp.pi)
+  cosine = np.sum(learned * true) / np.sqrt(np.sum(learned**2))
+  error = np.sqrt(np.sum((learned - true) ** 2))
+  norm = np.sqrt(np.sum(true**2))
+  assert gradient_bias.bias(VTRACE, mdp) == pytest.approx(
+    (np.max(np.abs(values - true_values)), cosine / norm, error / norm),
+    rel=1e-4,
+  )
+
+
 def test_learning_improves_the_value_of_every_state():
   mdp = tabular_mdp.make_mdp(1)
   policies = gradient_bias.learn(mdp, num_updates=5, step_size=0.1)
