@@ -20,6 +20,7 @@ SUMMARY = metrics_lib.Summary(90, 3, 7, 1.5, -0.25)
 
 def config_for(logdir, **settings):
   few = dict(num_frames=300, log_updates=2, quiet=True, logdir=str(logdir))
+  few['timeout_seconds'] = 600  # A busy machine compiles for long.
   return running.one_actor_config(**(few | settings))
 
 
