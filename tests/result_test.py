@@ -1,6 +1,7 @@
 """What a training returns, also when it was interrupted or has failed."""
 
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -36,8 +37,12 @@ class Interrupting:
 
   is_closed = False
 
+  def __init__(self, times=1):
+    self._times = times
+
   def write(self, row):
-    signal.raise_signal(signal.SIGINT)
+    for _ in range(self._times):
+      signal.raise_signal(signal.SIGINT)
 
   def close(self):
     self.is_closed = True
@@ -94,6 +99,23 @@ def test_an_interrupted_training_returns_its_result_and_resumes(
   assert len(rest.metrics['num_updates']) == len(
     metrics_csv.read(tmp_path / 'run' / 'metrics.csv')
   )
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_raises_and_the_run_can_be_resumed(
+  tmp_path, no_plots
+):
+  config, writer = config_for(tmp_path / 'run'), Interrupting(times=2)
+  with pytest.raises(KeyboardInterrupt):
+    train.train(config, writers=[writer])
+  assert writer.is_closed
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  results = []
+  # Signals are received in the main thread only; training works in any.
+  thread = threading.Thread(target=lambda: results.append(train.train(config)))
+  thread.start()
+  thread.join()
+  assert results[0].num_frames >= 300 and not results[0].interrupted
 
 
 @pytest.mark.slow
