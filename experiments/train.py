@@ -63,8 +63,8 @@ def train(
 
   Ctrl-C, which is 'interrupt' in a notebook, ends the run as if it were over: a
   checkpoint is written, and the result so far is returned, as `interrupted`. A
-  second Ctrl-C raises a KeyboardInterrupt at once. The same log directory
-  resumes the run.
+  second Ctrl-C raises a KeyboardInterrupt; updates since the last checkpoint
+  may be lost. The same log directory resumes the run.
 
   Args:
     config: of the run.

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import types
 
 from absl import logging
 import dm_env
@@ -440,11 +441,18 @@ def test_run_steps_in_the_thread_of_the_environments_without_hand_overs(
   assert thread == threading.get_ident()
 
 
-def test_an_environment_that_hangs_in_run_is_named_after_the_deadline():
+def test_an_environment_that_hangs_in_run_is_named_after_the_deadline(
+  monkeypatch,
+):
   edge_envs.RELEASED.clear()
+  stepping, step = threading.Event(), edge_envs.Stuck.step
+  monkeypatch.setattr(
+    edge_envs.Stuck, 'step', lambda *args: stepping.set() or step(*args)
+  )
+  clock = types.SimpleNamespace(monotonic=lambda: 99.0 * stepping.is_set())
+  monkeypatch.setattr(vectorized, 'time', clock)
   env = made('Stuck', 2, timeout_seconds=120)
   env.reset()
-  env._step_seconds = 0.1
   with pytest.raises(
     factories.FactoryError, match='Stuck, environment 0, did not step'
   ):

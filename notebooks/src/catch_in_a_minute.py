@@ -63,7 +63,7 @@ animation.play(result.logdir, num_episodes=8, frames_per_second=8)
 # %% [markdown]
 # ## How old was the experience?
 #
-# While actors play, the learner goes on. The *policy lag* of an unroll is the
+# While actors play, the learner continues. The *policy lag* of an unroll is the
 # number of updates between the parameters that acted and those that learn from
 # it. The *importance weights* pi(a|x) / mu(a|x) tell how much the two policies
 # differ: they are 1 where the policies agree. V-trace clips them at 1 (section
