@@ -37,7 +37,7 @@ if 'google.colab' in sys.modules:
   pip = [sys.executable, '-m', 'pip', 'install', '--quiet']
   if not os.path.exists(folder):
     subprocess.run(['git', 'clone', '--depth=1', url, folder], check=True)
-    subprocess.run([*pip, '-e', folder], check=True)
+  subprocess.run([*pip, '-e', folder], check=True)
   os.chdir(folder)
   sys.path.insert(0, folder)  # A running kernel does not see what pip adds.\
 """
@@ -59,7 +59,7 @@ def project_url(setup_py: str) -> str:
     if isinstance(node, ast.keyword) and node.arg == 'url':
       url = ast.literal_eval(node.value)
       if url.startswith(_GITHUB):
-        return url.rstrip('/')
+        return url.rstrip('/').removesuffix('.git')
   raise ValueError('setup.py has no url that begins with https://github.com/.')
 
 

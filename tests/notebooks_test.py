@@ -201,6 +201,7 @@ def test_an_invalid_source_is_rejected(source, message):
 def test_the_address_comes_from_setup_py():
   text = f"import x\nx.setup(name='https://github.com/a/b', url={URL + '/'!r})"
   assert compiling.project_url(text) == URL
+  assert compiling.project_url(f"setup(url='{URL}.git')") == URL
   with pytest.raises(ValueError, match='no url'):
     compiling.project_url("setup(url='https://example.com/a')")
 
@@ -235,6 +236,9 @@ def test_the_setup_cell_installs_on_colab(monkeypatch, tmp_path):
   assert install[-2:] == ['-e', str(folder)]
   assert pathlib.Path.cwd() == folder
   assert sys.path[0] == str(folder)
+  monkeypatch.undo()
+  monkeypatch.setitem(sys.modules, 'google.colab', sys)  # pip had failed.
+  assert run_setup_cell(monkeypatch, tmp_path) == [install]
 
 
 def code_notebook(*sources):

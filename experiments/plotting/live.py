@@ -15,8 +15,8 @@ class LiveCurve:
 
   train.train(config, writers=[live.LiveCurve()])
 
-  The rows of a resumed run follow those that are drawn; the rows of a new run
-  replace them.
+  The rows of a resumed run follow those that are drawn. A new run gets a new
+  `LiveCurve`.
   """
 
   def __init__(self, seconds: float = 2.0):
