@@ -205,6 +205,20 @@ def mask_of_any_sequence(log_rhos, **_):
       ),
       'discounts',
     ),
+    (
+      vtrace_mutants.on_inputs(
+        lambda discounts, **_: {'discounts': discounts * (discounts > 0.2)}
+      ),
+      'discounts',
+    ),
+    (
+      vtrace_mutants.on_keywords(
+        clip_c_threshold=lambda keywords: (
+          keywords['clip_c_threshold'] or keywords['clip_rho_threshold']
+        )
+      ),
+      'no clipping',
+    ),
   ),
   ids=(
     'traces are clipped above 1 only',
@@ -213,6 +227,8 @@ def mask_of_any_sequence(log_rhos, **_):
     'limited TD errors',
     'limited weights',
     'limited discounts',
+    'small discounts count as 0',
+    'c_bar is rho_bar where it is None',
   ),
 )
 def test_a_subtle_fault_fails_the_one_property_that_shows_it(mutant, expected):

@@ -33,7 +33,10 @@ PG_RHO_BARS = tuple(
   }
   for pg_rho_bar in (0.4, 3.0)
 )
-NO_CLIPPING = (dict.fromkeys(cases.KEYWORDS[:3]),)
+NO_CLIPPING = (
+  dict.fromkeys(cases.KEYWORDS[:3]),
+  *({threshold: None} for threshold in cases.KEYWORDS[:3]),
+)
 
 
 def target_threshold(

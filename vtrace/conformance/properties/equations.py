@@ -56,11 +56,11 @@ def lambda_returns(subject: adapters.Subject, case: cases.Case) -> Comparisons:
 
 
 def varying_discounts(case: cases.Case) -> cases.Case:
-  """Returns the case with another discount for every step, from 1 to 0.5.
+  """Returns the case with another discount for every step, from 1 to 0.1.
 
   Where it is 0, it stays 0.
   """
-  discounts = np.linspace(1.0, 0.5, len(case.discounts)).reshape(-1, 1)
+  discounts = np.linspace(1.0, 0.1, len(case.discounts)).reshape(-1, 1)
   discounts = np.where(case.discounts == 0, 0, discounts)
   return case._replace(discounts=discounts.astype(case.discounts.dtype))
 
