@@ -534,6 +534,25 @@ def test_a_function_that_is_not_deterministic_gets_a_counter_example():
   assert 'Largest difference: 1' in report.results[0].counter_example
 
 
+def test_properties_with_one_counter_example_share_it_in_the_report():
+  def fn(*inputs, **keywords):
+    vs, advantages = numpy_vtrace(*inputs, **keywords)
+    return vs + 1, advantages + 2
+
+  names = ['targets', 'advantages', 'single step']
+  report = conformance.check(fn, properties=names)
+  examples = {r.name: r.counter_example for r in report.results}
+  shared, other = examples['targets'], examples['advantages']
+  assert shared == examples['single step'] != other
+  text = str(report)
+  assert text.count(shared) == text.count(other) == 1
+  heads = [
+    line.split(': ')[1] for line in text.splitlines() if 'fail: ' in line
+  ]
+  assert heads == ['targets', 'single step', 'advantages']
+  assert text.index('fail: single step') < text.index(shared)
+
+
 def test_an_exception_is_an_error_and_the_report_lists_it_once():
   def fn(*inputs):
     del inputs

@@ -41,16 +41,25 @@ class Report(NamedTuple):
       skipped = result.status == NOT_APPLICABLE
       text = result.counter_example if skipped else result.sentence
       lines.append(_ROW.format(result.status, result.name, text))
-    for result in self.results:
-      if result.status == FAIL:
-        lines += ['', f'{FAIL}: {result.name}: {result.sentence}']
-        lines.append(result.counter_example)
-    lines += self._errors()
+    lines += self._failures() + self._errors()
     counts = [
       f'{sum(r.status == status for r in self.results)} {status}'
       for status in (PASS, FAIL, ERROR, NOT_APPLICABLE)
     ]
     return '\n'.join([*lines, '', ', '.join(counts) + '.'])
+
+  def _failures(self) -> list[str]:
+    """Formats the counter-examples, each below all its properties."""
+    shared = {}
+    for result in self.results:
+      if result.status == FAIL:
+        shared.setdefault(result.counter_example, []).append(result)
+    lines = []
+    for counter_example, results in shared.items():
+      lines.append('')
+      lines += [f'{FAIL}: {r.name}: {r.sentence}' for r in results]
+      lines.append(counter_example)
+    return lines
 
   def _errors(self) -> list[str]:
     """Formats the exceptions, each with all properties that it stopped."""
