@@ -110,8 +110,9 @@ class Unseeded(DrawnWalk):
 check_env(Unseeded)
 
 # %% [markdown]
-# The second hands out one and the same array and writes into it again, so that
-# an observation which is kept, as a batch keeps it, changes later.
+# The second writes all observations into one array of the class. The copies of
+# an environment share it, so each overwrites what another one gave. (An array
+# of each copy's own may be overwritten: the actors copy observations.)
 
 
 # %%
@@ -248,5 +249,5 @@ plot.learning_curve(result.logdir)
 # python -m experiments.evaluate --logdir=runs/walk --video=walk.gif
 # ```
 #
-# [docs/own_parts.md](../docs/own_parts.md) has the details: arguments of the
-# factory, processes, images, vector environments.
+# [docs/environments.md](../docs/environments.md) has the details: arguments of
+# the factory, processes, images, vector environments.
