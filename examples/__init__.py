@@ -1,1 +1,1 @@
-"""Examples of custom parts; the scripts run from a checkout."""
+"""Examples to read and copy; docs/index.md shows how to run them."""
