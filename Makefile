@@ -41,7 +41,8 @@ notebooks: $(VENV)/.tested-with
 
 docs: $(VENV)/.tested-with
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
-	@echo The pages are in site/index.html
+	@echo The pages are in site/index.html. Their search needs a server:
+	@echo $(BIN)/python -m http.server --directory=site
 
 lock:
 	$(LOCK) -o requirements.txt
