@@ -43,6 +43,7 @@ LIMITS = {
   f'{TRAIN} --preset=catch --logdir=runs/a': SHORT,
   f'{TRAIN} --logdir=runs/a --num_frames=800_000': '--num_frames=30_000',
   f'{TRAIN} --preset=catch --agent=examples.own_agent:make_agent': SHORT,
+  f'{TRAIN} --preset=catch --agent=my_agent:make_agent': SHORT,
   f'{TRAIN} --preset=catch --envs_per_actor=16 --replay_fraction=0.5': SHORT,
   f'{TRAIN} --preset=catch --logdir=runs/gru --learning_rate=1e-3 '
   '--agent=$OWN:make_agent --optimizer=$OWN:make_optimizer '
