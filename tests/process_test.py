@@ -99,6 +99,15 @@ def test_a_closed_pipe_is_no_error(tmp_path):
   assert result.returncode == 0 and not result.stderr
 
 
+@pytest.fixture
+def default_sighup():
+  """Lets SIGHUP have its default action, also under `nohup make test`."""
+  old = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGHUP, old)
+
+
+@pytest.mark.usefixtures('default_sighup')
 @pytest.mark.parametrize('signum', OTHERS, ids=lambda signum: signum.name)
 def test_each_signal_asks_to_stop_once(signum, tmp_path):
   calls, old = [], signal.getsignal(signum)
