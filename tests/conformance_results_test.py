@@ -87,6 +87,7 @@ def test_the_summary_of_the_results_counts_every_property(name):
   assert f'| {title} | `{library["function"]}` | {row} |' in page
 
 
+@pytest.mark.slow
 def test_rlax_still_has_the_committed_statuses():
   in_process = types.SimpleNamespace(
     description=server.describe(rlax_adapter),

@@ -82,6 +82,7 @@ def test_a_result_without_readable_rows_is_a_result(tmp_path, text):
   assert result.metrics == {} and result.num_updates == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_returns_its_result_and_resumes(
   tmp_path, no_plots
 ):
