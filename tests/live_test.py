@@ -62,7 +62,7 @@ def test_the_last_rows_are_drawn_at_the_end(shown):
   assert len(points(last)) == 3
 
 
-def test_a_resumed_run_goes_on_in_a_new_display_and_a_new_run_starts(shown):
+def test_a_resumed_run_continues_in_a_new_display_and_a_new_run_starts(shown):
   curve = live.LiveCurve(seconds=0)
   for num_frames in (10, 20, 30):
     curve.write(row(num_frames, 1.0))

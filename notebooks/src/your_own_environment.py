@@ -194,7 +194,7 @@ while not over:
 #
 # The same for an environment of dm_env. Four lamps, one of them lit; pressing
 # the button below it pays 1. After eight steps the episode is truncated,
-# because the game goes on.
+# because the game continues.
 
 
 # %%
